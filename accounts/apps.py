@@ -3,6 +3,7 @@ from importlib import import_module
 from django.apps import AppConfig
 
 from core.encryption import reencryption
+from events.extension_points import subscribers
 
 
 class AccountsConfig(AppConfig):
@@ -11,3 +12,5 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         import_module("accounts.signals")  # connects the signal receivers
         reencryption.register("accounts.services.second_factor.reencrypt")
+        reencryption.register("accounts.services.invitations.reencrypt")
+        subscribers.register("accounts.services.subscribers.mail_invitation")

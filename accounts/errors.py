@@ -1,6 +1,6 @@
 """Errors raised by the services for tenants, members, tokens and second factors."""
 
-from core.errors import Conflict, Invalid, Missing, Refused
+from core.errors import Busy, Conflict, Gone, Invalid, Missing, Refused
 
 
 class TenantExists(Conflict):
@@ -19,10 +19,32 @@ class AlreadyMember(Conflict):
     code = "already_member"
 
 
-class FirstSignInPending(Conflict):
-    """The user was invited by another tenant and has never signed in."""
+class InvitationEnded(Gone):
+    code = "invitation_ended"
+    sentence = "This invitation is not valid any more. Ask for a new one."
 
-    code = "first_sign_in_pending"
+
+class InvitationForOtherAddress(Refused):
+    code = "invitation_for_other_address"
+    sentence = "This invitation is for another e-mail address. Sign out, and open the link again."
+
+
+class AddressNotProved(Refused):
+    code = "address_not_proved"
+    sentence = (
+        "Prove first that this e-mail address is yours: sign out, and set a new password by mail."
+    )
+
+
+class TooManyInvitations(Busy):
+    code = "too_many_invitations"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__("Too many invitations. Try again later.", retry_after=retry_after)
+
+
+class InvalidPassword(Invalid):
+    code = "invalid_password"
 
 
 class LastOwner(Conflict):
@@ -39,6 +61,11 @@ class WrongCode(Invalid):
 
 class TooManyAttempts(Refused):
     code = "too_many_codes"
+
+
+class SecondFactorRequired(Refused):
+    code = "second_factor_required"
+    sentence = "This tenant requires a second factor. Set it up in the portal first."
 
 
 class SecondFactorRefused(Refused):

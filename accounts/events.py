@@ -29,6 +29,23 @@ class MemberAdded(MemberEvent):
     role: str
 
 
+class MemberInvited(MemberEvent):
+    """A person was invited to a tenant."""
+
+    name = "member.invited"
+
+    role: str
+    invitation_id: str
+
+
+class InvitationEnded(MemberEvent):
+    """An invitation was declined or withdrawn."""
+
+    name = "member.invitation_ended"
+
+    how: str
+
+
 class MemberRoleChanged(MemberEvent):
     """The role of a member was changed."""
 
@@ -47,15 +64,19 @@ class TokenEvent(DomainEvent):
 
 
 class ApiTokenIssued(TokenEvent):
-    """A member has a new API token."""
+    """A member has a new API token. The event's caller is who issued it."""
 
     name = "api_token.issued"
+
+    email: str  # of the member
 
 
 class ApiTokenRevoked(TokenEvent):
     """An API token was revoked."""
 
     name = "api_token.revoked"
+
+    email: str  # of the member
 
 
 class EnrollmentTokenIssued(TokenEvent):
@@ -86,6 +107,18 @@ class SignInFailed(PersonEvent):
     """A sign-in failed because of a wrong password or an unknown address."""
 
     name = "person.sign_in_failed"
+
+
+class PasswordReset(PersonEvent):
+    """A user has a new password, set by a mailed link or by the operator."""
+
+    name = "person.password_reset"
+
+
+class SignedOutEverywhere(PersonEvent):
+    """All sessions of a user were signed out, except perhaps the one that asked for it."""
+
+    name = "person.signed_out_everywhere"
 
 
 class SecondFactorAdded(PersonEvent):

@@ -1,9 +1,10 @@
 """The push server, which keeps connections to devices and portal pages open."""
 
 import asyncio
+import logging
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -22,7 +23,10 @@ from devices.remote_control.services.connect_response import PATH
 from events import topics
 from provisioning.portal import live
 
+RECHECK_SECONDS = 15.0  # until the stream of a removed member or a quarantined device ends
 SUBSCRIBED_WITHIN = 3.0  # seconds to wait for Redis; without Redis, the server polls
+
+logger = logging.getLogger(__name__)
 
 
 def create(application: Application) -> Starlette:
@@ -33,9 +37,14 @@ def create(application: Application) -> Starlette:
     """
     admission = Admission(application, threads=settings.WEB_THREADS)
     devices, pages = DevicePush(admission), live.PagePush(admission)
+
+    def on_page_update(data: bytes) -> None:
+        pages.on_message(data)
+        devices.on_page_update(data)
+
     handlers = {
         push_notifications.topic(): devices.on_message,
-        topics.page_updates_channel(): pages.on_message,
+        topics.page_updates_channel(): on_page_update,
     }
 
     @asynccontextmanager
@@ -43,11 +52,13 @@ def create(application: Application) -> Starlette:
         _allow_many_connections()
         subscription = Subscription(handlers, [devices.catch_up, pages.catch_up])
         reading = asyncio.create_task(subscription.run())
+        checking = asyncio.create_task(_recheck([devices.recheck, pages.recheck]))
         with suppress(TimeoutError):
             await asyncio.wait_for(subscription.is_active.wait(), SUBSCRIBED_WITHIN)
         _call_on_shutdown([devices.listeners.end_all, pages.listeners.end_all])
         yield
         reading.cancel()
+        checking.cancel()
 
     return Starlette(
         routes=[
@@ -60,6 +71,17 @@ def create(application: Application) -> Starlette:
         lifespan=lifespan,
         exception_handlers={404: _not_found, 405: _not_found},
     )
+
+
+async def _recheck(checks: list[Callable[[], Awaitable[None]]]) -> None:
+    """Check regularly whether the open streams are still allowed."""
+    while True:
+        await asyncio.sleep(RECHECK_SECONDS)
+        for check in checks:
+            try:
+                await check()
+            except Exception:  # the next check tries again
+                logger.exception("Open streams could not be checked")
 
 
 async def _live(request: Request) -> Response:

@@ -3,6 +3,7 @@
 import os
 import re
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -95,7 +96,7 @@ _pki = urlsplit(PKI_URL)
 if _pki.scheme not in {"http", "https"} or not _pki.hostname:
     raise ImproperlyConfigured("PKI_URL must be an HTTP URL, for example http://pki.example.com.")
 _loopback = ["localhost", "127.0.0.1", "[::1]"]
-HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
+HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")  # nosec B104 # the network of a container is private
 ALLOWED_HOSTS = [*_loopback, _public.hostname, _pki.hostname, *env.string_list("ALLOWED_HOSTS")]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, minimum=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, minimum=1)  # per process
@@ -218,15 +219,16 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in {
+        "UserAttributeSimilarityValidator": {},
+        "MinimumLengthValidator": {"min_length": 12},
+        "CommonPasswordValidator": {},
+        "NumericPasswordValidator": {},
+    }.items()
 ]
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -277,6 +279,8 @@ RATES = {
         "refused": "600/min",  # responses with 401 or 403, per address
         "sign_in": "30/5min",  # sign-in attempts in the portal, per address
         "second_factor": "8/5min",  # codes tried by one user
+        "invitation": "60/h",  # of one tenant
+        "password_reset": "10/h",  # requests from one address
         "pairing": "60/h",  # pairings started from one address
         "pairing_member": "10/10min",  # pairing codes entered by one member
         "pairing_address": "30/10min",  # pairing codes entered from one address

@@ -59,6 +59,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     created_at = models.DateTimeField(auto_now_add=True)
     # The initial password is known to somebody else, so the user must change it.
     password_is_first = models.BooleanField(default=False, editable=False)
+    # False if the account was created by a link that was not mailed to the address.
+    address_proved = models.BooleanField(default=True, db_default=True, editable=False)
 
     objects = UserManager()
 
@@ -74,6 +76,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     def set_password(self, raw_password: str | None) -> None:
         self.password_is_first = False
         super().set_password(raw_password)
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Return whether the user has an active second factor."""
+        factor = getattr(self, "second_factor", None)
+        return factor is not None and factor.confirmed_at is not None
 
     @cached_property
     def is_staff(self) -> bool:
@@ -192,6 +200,7 @@ class IssuedToken(TenantOwned):
     created_at = models.DateTimeField(editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)  # to five minutes
 
     view_role = Role.ADMIN
     manage_role = Role.ADMIN
@@ -220,6 +229,8 @@ class ApiToken(IssuedToken):
 
     prefix = "usr_"
     noun = "api_token"
+    view_role = Role.VIEWER  # of their own tokens
+    manage_role = Role.VIEWER
 
     membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="api_tokens")
 

@@ -1,5 +1,5 @@
 """Portal pages. Django imports this module to register the admin classes."""
 
-from accounts.admin import accounts
+from accounts.admin import accounts, invitations
 
-__all__ = ["accounts"]
+__all__ = ["accounts", "invitations"]

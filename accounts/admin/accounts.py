@@ -6,6 +6,8 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.decorators import action
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
@@ -13,21 +15,21 @@ from unfold.widgets import (
 )
 
 from accounts.admin.issued_tokens import IssuedTokenAdmin
-from accounts.errors import RoleTooLow
 from accounts.services import members, second_factor, tenants, tokens
 from core import clock
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
+    confirmed_action,
     results_page,
     run_for_each,
     secret_page,
     signed_in_user,
 )
 from tenants.admin.columns import time_column
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, text_field
 from tenants.models import ApiToken, Membership, Role, Tenant, User
-from tenants.roles import role_in_current_tenant, visible_to
+from tenants.roles import role_in_current_tenant
 
 
 class TenantForm(ServiceForm):
@@ -116,10 +118,8 @@ class TenantAdmin(PortalAdmin):
 
 
 class MembershipForm(ServiceForm):
-    """Add a member, or change the role of a member."""
+    """Change the role of a member."""
 
-    tenant = tenant_field()
-    email = forms.EmailField(label="E-mail address", max_length=254)
     role = forms.ChoiceField(choices=Role.choices, widget=UnfoldAdminSelectWidget())
     by = Role.OWNER
 
@@ -129,16 +129,9 @@ class MembershipForm(ServiceForm):
 
     def call_service(self) -> Membership:
         role = Role(self.cleaned_data["role"])
-        if not self.instance._state.adding:
-            members.change_role(membership=self.instance, role=role, by=self.by, now=clock.now())
-            self.instance.role = role
-            return self.instance
-        if role is Role.OWNER and self.by is not Role.OWNER:
-            raise RoleTooLow("Only an owner can add another owner.", field="role")
-        email = self.cleaned_data["email"]
-        membership, password = members.add_member(email=email, role=role, now=clock.now())
-        membership.__dict__["shown_once"] = password
-        return membership
+        members.change_role(membership=self.instance, role=role, by=self.by, now=clock.now())
+        self.instance.role = role
+        return self.instance
 
 
 @admin.register(Membership)
@@ -156,34 +149,31 @@ class MembershipAdmin(PortalAdmin):
     ) -> Any:
         form = MembershipForm.for_user(signed_in_user(request))
         form.by = role_of(request)
-        if obj is not None:
-            form.base_fields = {"role": form.base_fields["role"]}
         return form
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        if obj is not None:
-            return ((None, {"fields": ("role",)}),)
-        fields = ["tenant", "email", "role"]
-        if not signed_in_user(request).is_superuser:
-            fields.remove("tenant")
-        return ((None, {"fields": fields}),)
+    fieldsets = ((None, {"fields": ("role",)}),)
 
-    def response_add(
-        self, request: HttpRequest, obj: Membership, post_url_continue: Any = None
-    ) -> HttpResponse:
-        password = obj.__dict__.pop("shown_once", None)
-        if password is None:
-            return super().response_add(request, obj, post_url_continue)
-        secrets = {f"Initial password of {obj.user}": password}
-        return secret_page(self, request, title="New member", secrets=secrets)
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # people are invited, and become members by their own consent
+
+    @action(description="Invite a member", url_path="invite", permissions=["invite"])
+    def invite(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:accounts_invitation_add")
+
+    def has_invite_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("accounts.add_invitation")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # use the action, which calls the service
 
     actions = ("remove_selected", "remove_second_factor")
+    actions_list = ("invite",)
 
-    @admin.action(
-        description="Remove the second factor of selected members", permissions=["change"]
+    @confirmed_action(
+        description="Remove the second factor of selected members",
+        explanation="Their password alone is then enough to sign in. Do this only for members who"
+        " have asked you in person.",
+        button="Remove the second factor",
     )
     def remove_second_factor(
         self, request: HttpRequest, memberships: QuerySet[Membership]
@@ -195,7 +185,11 @@ class MembershipAdmin(PortalAdmin):
         outcomes = run_for_each(memberships[:MAX_ROWS_PER_ACTION], remove)
         return results_page(self, request, "Remove second factors", outcomes)
 
-    @admin.action(description="Remove selected members", permissions=["change"])
+    @confirmed_action(
+        description="Remove selected members",
+        explanation="They lose access at once, and their API tokens in this tenant are deleted.",
+        button="Remove",
+    )
     def remove_selected(
         self, request: HttpRequest, memberships: QuerySet[Membership]
     ) -> HttpResponse:
@@ -212,19 +206,16 @@ class MembershipAdmin(PortalAdmin):
 
 
 class ApiTokenForm(ServiceForm):
-    """Form to create a token for a member.
+    """Form with which a member creates an API token of their own.
 
     The saved row has the token in the attribute `shown_once`, for the page that shows it.
     """
 
-    membership = forms.ModelChoiceField(
-        label="Member", queryset=Membership.objects.none(), widget=UnfoldAdminSelectWidget()
-    )
     name = text_field(
         "Name",
         required=True,
         length=120,
-        help_text="Purpose of the token, such as “Nightly export”.",
+        help_text="Purpose of the token, such as “Nightly export”. The token has your role.",
     )
     expires_at = forms.SplitDateTimeField(
         label="Expires",
@@ -232,31 +223,20 @@ class ApiTokenForm(ServiceForm):
         widget=UnfoldAdminSplitDateTimeWidget(),
         help_text="If empty, the token is valid until it is revoked.",
     )
-    by = Role.OWNER
-    members: Any = None  # the members for whom the user may create a token
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        field = self.fields["membership"]
-        assert isinstance(field, forms.ModelChoiceField)
-        field.queryset = self.members
+    membership: Membership | None = None  # of the signed-in member
 
     class Meta:
         model = ApiToken
         fields = ("name",)
 
     def tenant_id(self) -> Any:
-        return self.cleaned_data["membership"].tenant_id
+        return None if self.membership is None else self.membership.tenant_id
 
     def call_service(self) -> ApiToken:
+        assert self.membership is not None  # otherwise there is no permission to add
         now, expires_at = clock.now(), self.cleaned_data["expires_at"]
-        membership = self.cleaned_data["membership"]
-        if not self.by.includes(Role(membership.role)):
-            raise RoleTooLow(
-                "The member has a higher role than you. Choose another member.", field="membership"
-            )
         row, token = tokens.issue_api_token(
-            membership=membership,
+            membership=self.membership,
             name=self.cleaned_data["name"],
             lifetime=None if expires_at is None else expires_at - now,
             now=now,
@@ -267,21 +247,30 @@ class ApiTokenForm(ServiceForm):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(IssuedTokenAdmin):
-    """The API tokens of members."""
+    """A member's own API tokens. Admins also see and revoke those of the others."""
 
-    list_display = ("name", "hint", "membership", "state", "expires", "made")
+    list_display = ("name", "hint", "membership", "state", "expires", "last_used", "made")
     list_select_related = ("membership__user", "tenant")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request)
+        if role_of(request).includes(Role.ADMIN):
+            return rows
+        return rows.filter(membership__user=signed_in_user(request))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Every member may create a token for themselves, and nobody for somebody else."""
+        return own_membership(request) is not None
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = ApiTokenForm.for_user(signed_in_user(request))
-        form.by = role_of(request)
-        form.members = visible_to(signed_in_user(request), Membership).select_related("user")
+        form.membership = own_membership(request)
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ((None, {"fields": ("membership", "name", "expires_at")}),)
+        return ((None, {"fields": ("name", "expires_at")}),)
 
 
 @admin.register(User)
@@ -308,3 +297,9 @@ def role_of(request: HttpRequest) -> Role:
     if user.is_superuser:
         return Role.OWNER
     return role_in_current_tenant(user) or Role.VIEWER
+
+
+def own_membership(request: HttpRequest) -> Membership | None:
+    """Return the signed-in user's membership in the current tenant, or None."""
+    memberships = Membership.objects.select_related("tenant", "user")
+    return memberships.filter(user=signed_in_user(request)).first()

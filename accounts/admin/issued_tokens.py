@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
@@ -12,6 +11,7 @@ from core import clock
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
+    confirmed_action,
     results_page,
     run_for_each,
     secret_page,
@@ -46,9 +46,14 @@ class IssuedTokenAdmin(PortalAdmin):
         return token.state(clock.now())
 
     expires = time_column("Expires", "expires_at", is_sortable=True)
+    last_used = time_column("Last used", "last_used_at", is_sortable=True)
     made = time_column("Created", "created_at", is_sortable=True)
 
-    @admin.action(description="Revoke selected tokens", permissions=["change"])
+    @confirmed_action(
+        description="Revoke selected tokens",
+        explanation="They stop working immediately. This cannot be undone.",
+        button="Revoke",
+    )
     def revoke_selected(self, request: HttpRequest, tokens: QuerySet[Any]) -> HttpResponse:
         def revoke(token: IssuedToken) -> str:
             revoke_token(token, now=clock.now())

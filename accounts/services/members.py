@@ -7,14 +7,7 @@ from typing import Any
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
-from accounts.errors import (
-    AlreadyMember,
-    FirstSignInPending,
-    InvalidTenant,
-    LastOwner,
-    RoleTooLow,
-    UserNotFound,
-)
+from accounts.errors import AlreadyMember, InvalidTenant, LastOwner, RoleTooLow, UserNotFound
 from accounts.events import MemberAdded, MemberRemoved, MemberRoleChanged
 from accounts.services.validation import check
 from core.querysets import first_or_raise
@@ -24,17 +17,15 @@ from tenants.models import Membership, Role, User
 
 
 @transaction.atomic
-def add_member(
-    *, email: str, role: Role, now: datetime, by_operator: bool = False
-) -> tuple[Membership, str | None]:
-    """Add a user to the current tenant. Create the user's account if there is none.
+def add_member(*, email: str, role: Role, now: datetime) -> tuple[Membership, str | None]:
+    """Add a user to the current tenant, for the operator of the installation.
+
+    Members cannot do this; they invite (see `accounts.services.invitations`).
 
     Args:
-        email: e-mail address of the user.
+        email: e-mail address of the user. An account is created if there is none.
         role: role in the tenant.
         now: current time.
-        by_operator: True if the operator of the installation adds the user. Users who were
-            added by a member must change their initial password.
 
     Returns:
         The membership, and the initial password of a user who has never signed in.
@@ -42,7 +33,6 @@ def add_member(
     Raises:
         InvalidTenant: the e-mail address is invalid.
         AlreadyMember: the user is a member of the tenant.
-        FirstSignInPending: another tenant invited the user, who has not signed in yet.
     """
     email = User.objects.normalize(email)
     check(validate_email, email, "email", f"{email!r} is not an e-mail address.")
@@ -50,16 +40,10 @@ def add_member(
         raise InvalidTenant("The e-mail address is too long.", field="email")
     user = User.objects.filter(email=email).first()
     password = None
-    if user is not None and user.last_login is None and not by_operator:
-        # The member who invited the user may still know the initial password.
-        raise FirstSignInPending(
-            f"Another tenant has invited {email}. The user must sign in there first.", field="email"
-        )
     if user is None or user.last_login is None:
         password = secrets.token_urlsafe(12)
         user = user or User.objects.create_user(email)
         user.set_password(password)
-        user.password_is_first = not by_operator
         user.save()
     try:
         with transaction.atomic():

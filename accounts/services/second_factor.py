@@ -194,7 +194,7 @@ def _step_of(row: SecondFactor, code: str, now: datetime) -> int | None:
 def _totp(row: SecondFactor) -> TOTP:
     key = bytes.fromhex(decrypt(row.secret, purpose=PURPOSE))
     # SHA-1 is the only algorithm of RFC 6238 that every authenticator app supports.
-    return TOTP(key, 6, SHA1(), STEP)  # noqa: S303 # what authenticator apps support
+    return TOTP(key, 6, SHA1(), STEP)  # noqa: S303 # what authenticator apps support # nosec B303
 
 
 def _new_secret() -> str:

@@ -53,9 +53,7 @@ def create_tenant(
     if owner_email is None:
         return NewTenant(tenant, None, None, None)
     with tenant_scope(tenant.pk):
-        membership, password = add_member(
-            email=owner_email, role=Role.OWNER, now=now, by_operator=True
-        )
+        membership, password = add_member(email=owner_email, role=Role.OWNER, now=now)
         _, token = issue_api_token(membership=membership, name="first token", now=now)
     return NewTenant(tenant, membership.user, password, token)
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from django.db import transaction
 
+from accounts.errors import SecondFactorRequired
 from accounts.events import (
     ApiTokenIssued,
     ApiTokenRevoked,
@@ -55,7 +56,12 @@ def issue_api_token(
 
     Returns:
         The row and the token. The token itself is not stored.
+
+    Raises:
+        SecondFactorRequired: the tenant requires a second factor that the member does not have.
     """
+    if membership.tenant.requires_second_factor and not membership.user.has_second_factor:
+        raise SecondFactorRequired
     return issue_token(
         ApiToken,
         now=now,
@@ -76,4 +82,7 @@ def revoke_token(token: IssuedToken, *, now: datetime) -> None:
 
 
 def _event_fields(row: IssuedToken, now: datetime) -> dict[str, Any]:
-    return {"tenant_id": row.tenant_id, "at": now, "token_name": row.name, "hint": row.hint}
+    fields = {"tenant_id": row.tenant_id, "at": now, "token_name": row.name, "hint": row.hint}
+    if isinstance(row, ApiToken):  # the caller of the event is who issued or revoked it
+        fields["email"] = row.membership.user.email
+    return fields

@@ -6,13 +6,19 @@ import pytest
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from accounts.errors import AlreadyMember, FirstSignInPending, InvalidTenant, LastOwner, RoleTooLow
-from accounts.services import members, tenants
+from accounts.errors import (
+    AlreadyMember,
+    InvalidTenant,
+    LastOwner,
+    RoleTooLow,
+    SecondFactorRequired,
+)
+from accounts.services import members, password_reset, tenants
 from accounts.services import tokens as token_service
 from events.models import Event
 from tenants import tokens
 from tenants.context import tenant_scope
-from tenants.models import ApiToken, Membership, Role, Tenant, User
+from tenants.models import ApiToken, Membership, Role, SecondFactor, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
@@ -240,26 +246,13 @@ def test_changes_of_members_and_tokens_are_in_the_audit_log() -> None:
     assert token not in str(list(Event.every_tenant.values()))
 
 
-def test_a_user_invited_elsewhere_must_sign_in_before_joining_another_tenant(
-    tenant: Tenant,
-) -> None:
-    """The member who invited the user may still know the initial password of the account."""
-    invited = MembershipFactory.create()
-
-    with tenant_scope(tenant.pk), pytest.raises(FirstSignInPending):
-        members.add_member(email=invited.user.email, role=Role.OWNER, now=NOW)
-    # The operator may add the user, because this replaces the initial password.
-    new = tenants.create_tenant(slug="acme", owner_email=invited.user.email, now=NOW)
-    assert new.password is not None
-    invited.user.refresh_from_db()
-    assert invited.user.check_password(new.password)
-
-
 def test_an_initial_password_must_be_changed_before_anything_else(
     client: Any, tenant: Tenant
 ) -> None:
     with tenant_scope(tenant.pk):
-        _, password = members.add_member(email="new@acme.test", role=Role.VIEWER, now=NOW)
+        members.add_member(email="new@acme.test", role=Role.VIEWER, now=NOW)
+    user = User.objects.get(email="new@acme.test")
+    password = password_reset.by_operator(user=user, now=NOW)
     data = {"username": "new@acme.test", "password": password}
     assert client.post("/admin/login/?next=/admin/", data).status_code == 302
 
@@ -279,3 +272,41 @@ def test_passwords_are_hashed_with_argon2() -> None:
     user = User.objects.create_user("a@b.test", "a long enough one")
 
     assert user.password.startswith("argon2$argon2id$")
+
+
+def test_a_token_shows_when_it_was_last_used() -> None:
+    membership = MembershipFactory.create(role=Role.VIEWER)
+    row, token = token_service.issue_api_token(membership=membership, name="a", now=NOW)
+    client = client_with_token(token)
+    client.get("/devices")
+    row.refresh_from_db()
+    first = row.last_used_at
+    assert first is not None
+
+    client.get("/devices")
+
+    row.refresh_from_db()
+    assert row.last_used_at == first, "it is stored at most every five minutes"
+
+
+def test_a_tenant_that_requires_a_second_factor_requires_it_for_tokens_too() -> None:
+    membership = MembershipFactory.create(role=Role.VIEWER)
+    _, token = token_service.issue_api_token(membership=membership, name="a", now=NOW)
+    Tenant.objects.filter(pk=membership.tenant_id).update(requires_second_factor=True)
+    membership.tenant.refresh_from_db()
+
+    response = client_with_token(token).get("/devices")
+    assert response.status_code == 403
+    assert response.json()["errors"][0]["code"] == "second_factor_required"
+    with pytest.raises(SecondFactorRequired):
+        token_service.issue_api_token(membership=membership, name="b", now=NOW)
+
+    SecondFactor.objects.create(user=membership.user, secret="x", made_at=NOW, confirmed_at=NOW)
+    assert client_with_token(token).get("/devices").status_code == 200
+
+
+def test_the_event_of_a_token_names_who_issued_it_and_for_whom() -> None:
+    new = tenants.create_tenant(slug="acme", owner_email="boss@acme.test", now=NOW)
+
+    event = Event.every_tenant.filter(tenant=new.tenant).named("api_token.issued").get()
+    assert (event.caller_kind, event.data["email"]) == ("system", "boss@acme.test")

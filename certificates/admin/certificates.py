@@ -23,6 +23,7 @@ from tenants.admin.base import (
     ReadOnlyAdmin,
     ReadOnlyInline,
     confirmation_page,
+    confirmed_action,
     results_page,
     run_for_each,
     signed_in_user,
@@ -117,22 +118,17 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], renew, of_tenant=_tenant_id)
         return results_page(self, request, "Renew certificates", outcomes)
 
-    @admin.action(description="Revoke selected certificates", permissions=["manage"])
+    @confirmed_action(
+        description="Revoke selected certificates",
+        explanation="Verifiers will reject these certificates. This cannot be undone.",
+        choices=DeviceCertificate.Reason.choices,
+        button="Revoke",
+        permissions=["manage"],
+    )
     def revoke_selected(
         self, request: HttpRequest, rows: QuerySet[DeviceCertificate]
     ) -> HttpResponse:
         selected = rows[:MAX_ROWS_PER_ACTION]
-        if "confirmed" not in request.POST:
-            return confirmation_page(
-                self,
-                request,
-                title="Revoke certificates",
-                action="revoke_selected",
-                rows=selected,
-                explanation=("Verifiers will reject these certificates. This cannot be undone."),
-                choices=DeviceCertificate.Reason.choices,
-                button="Revoke",
-            )
         service, reason = CertificateManagementService(), request.POST.get("reason", "")
 
         def revoke(row: DeviceCertificate) -> str:
@@ -220,23 +216,15 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
         outcomes = run_for_each(selected, renew, of_tenant=lambda device: device.tenant_id)
         return results_page(self, request, "Renew certificates", outcomes)
 
-    @admin.action(description="Revoke certificates of selected devices", permissions=["change"])
+    @confirmed_action(
+        description="Revoke certificates of selected devices",
+        explanation="Verifiers will reject all certificates of these devices. This cannot be"
+        " undone.",
+        choices=DeviceCertificate.Reason.choices,
+        button="Revoke",
+    )
     def revoke_for_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         selected = devices[:MAX_ROWS_PER_ACTION]
-        if "confirmed" not in request.POST:
-            return confirmation_page(
-                self,
-                request,
-                title="Revoke certificates",
-                action="revoke_for_selected",
-                rows=selected,
-                explanation=(
-                    "Verifiers will reject all certificates of these devices. "
-                    "This cannot be undone."
-                ),
-                choices=DeviceCertificate.Reason.choices,
-                button="Revoke",
-            )
         service, reason = CertificateManagementService(), request.POST.get("reason", "")
 
         def revoke(device: Device) -> str:

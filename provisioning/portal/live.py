@@ -1,18 +1,22 @@
 """Notify open portal pages of changes, so that the pages refresh."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.http import HttpRequest, HttpResponse
 from starlette.requests import Request
 
 from core.push.admission import PUSH_ENVIRON, Admission, error, plain, stream_headers
 from core.push.listeners import EventStream, Listener, Listeners
 from tenants.admin.base import signed_in_user
-from tenants.context import EVERY_TENANT, current_tenant_id
+from tenants.context import EVERY_TENANT, current_tenant_id, every_tenant_scope
+from tenants.models import Membership, User
 
 TOPIC_HEADER = "X-Live-Topic"  # tells the push server whose events the page gets, and the user
 PATH = "/admin/live/"
@@ -20,6 +24,7 @@ MAX_LISTENERS = 1000  # per process; further pages poll every 30 seconds
 MAX_OF_USER = 50  # pages of one user in one process
 MAX_SECONDS = 300.0  # per stream; then the browser reconnects and authenticates
 RETRY_SECONDS = 3.0
+MEMBER_EVENTS = {"member.removed", "member.role_changed"}
 FALLBACK = "retry: 30000\n\n"  # ms until the browser retries if there is no push server
 MAX_DEVICES = 200  # in one event; if there are more, every page refreshes
 EVERYTHING: dict[str, Any] = {"names": ["*"], "devices": None}
@@ -123,13 +128,41 @@ class PagePush:
     def on_message(self, data: bytes) -> None:
         """Notify pages of the changes in a message that `page_updates` has published."""
         message = json.loads(data)
+        if not MEMBER_EVENTS.isdisjoint(message["names"]):
+            self._rechecking = asyncio.ensure_future(self.recheck())
         for topic in (EVERY_TENANT, message["tenant"]):
             for listener in self.listeners.of(topic):
                 listener.notify(message["names"], message["devices"])
 
+    async def recheck(self) -> None:
+        """End the streams of users who are no longer members of the tenant."""
+        topics = self.listeners.keys()
+        owners = {
+            (topic, listener.owner) for topic in topics for listener in self.listeners.of(topic)
+        }
+        if not owners:
+            return
+        with suppress(DatabaseError, InterfaceError):
+            for topic, user in owners - await asyncio.to_thread(_allowed, owners):
+                for listener in self.listeners.of(topic):
+                    if listener.owner == user:
+                        listener.end()
+
     async def catch_up(self) -> None:
         for listener in self.listeners.all():
             listener.notify(**EVERYTHING)
+
+
+def _allowed(owners: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the pairs of a topic and a user id that may have a stream."""
+    close_old_connections()
+    users = User.objects.filter(pk__in={user for _, user in owners}, is_active=True)
+    superusers = users.filter(is_superuser=True).values_list("pk", flat=True)
+    allowed = {(EVERY_TENANT, str(pk)) for pk in superusers}
+    with every_tenant_scope():
+        memberships = Membership.every_tenant.filter(user__in=users)
+        allowed |= {(str(t), str(u)) for t, u in memberships.values_list("tenant_id", "user_id")}
+    return owners & allowed
 
 
 def _cross_origin_headers(request: Request) -> list[tuple[str, str]]:

@@ -35,6 +35,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "provisioning.portal.dashboard.callback",
+    "LOGIN": {"form": "provisioning.portal.account_pages.SignInForm"},
     "STYLES": [lambda request: static("portal/portal.css")],
     "SCRIPTS": [
         lambda request: static("portal/skip.js"),
@@ -52,6 +53,7 @@ UNFOLD: dict[str, Any] = {
                 "title": "Two-factor authentication",
                 "link": reverse_lazy("admin:set-up-second-factor"),
             },
+            {"title": "Sessions", "link": reverse_lazy("admin:sessions")},
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
         ]
     },
@@ -135,6 +137,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
                     _page("Members", "group", "tenants.membership"),
+                    _page("Invitations", "person_add", "accounts.invitation"),
                     _page("API tokens", "vpn_key", "tenants.apitoken"),
                     {**_page("Tenant", "domain", "tenants.tenant"), "permission": _is_member},
                 ],

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
 from accounts.middleware import SESSION_KEY, chosen_membership, memberships_of
-from provisioning.portal import live, sign_in
+from provisioning.portal import account_pages, joining, live, sign_in
 from tenants.admin.base import signed_in_user
 from tenants.models import User
 
@@ -45,6 +45,16 @@ class PortalSite(UnfoldAdminSite):
                 self.admin_view(require_GET(choose_tenant)),
                 name="choose-tenant",
             ),
+            path("invitation/<slug:token>/", joining.join, name="invitation"),
+            path(
+                "password-reset/", account_pages.ask_for_password_reset, name="admin_password_reset"
+            ),
+            path(
+                "password-reset/<uidb64>/<token>/",
+                account_pages.SetPasswordView.as_view(),
+                name="password_reset_confirm",
+            ),
+            path("sessions/", self.admin_view(account_pages.sessions), name="sessions"),
             path("live/", self.admin_view(require_GET(live.stream)), name="live"),
             path("pair/", self.admin_view(import_string(PAIR_PAGE)), name="pair"),
             path(

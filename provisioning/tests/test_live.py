@@ -8,10 +8,12 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from core.push.admission import PUSH_ENVIRON, Admission
@@ -19,7 +21,7 @@ from provisioning.portal.live import MAX_DEVICES, PageListener, PagePush
 from provisioning.tests.running import Up, call, running_up
 from tenants.context import EVERY_TENANT
 from tenants.models import Role, Tenant
-from tenants.tests.factories import MembershipFactory
+from tenants.tests.factories import MembershipFactory, TenantFactory
 
 
 def no_application(environ: dict[str, Any]) -> Any:
@@ -69,6 +71,37 @@ def test_an_event_with_very_many_devices_names_none() -> None:
         assert events(page) == [{"names": ["device.updated"], "devices": None}]
 
     asyncio.run(notify())
+
+
+def close_connection() -> None:
+    """Close the connection of the thread that runs this function."""
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_message", [True, False], ids=["by message", "by regular check"])
+def test_the_stream_of_a_removed_member_ends(has_message: bool) -> None:
+    tenant = TenantFactory.create()
+    members = [MembershipFactory.create(tenant=tenant, role=Role.VIEWER) for _ in range(2)]
+
+    async def remove() -> tuple[bool, bool]:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))  # whose connection is closed below
+        push = PagePush(Admission(no_application, threads=1))
+        pages = [PageListener(str(membership.user_id)) for membership in members]
+        for page in pages:
+            push.listeners.add(str(tenant.pk), page)
+        await asyncio.to_thread(members[0].delete)
+        if has_message:
+            message = {"tenant": str(tenant.pk), "names": ["member.removed"], "devices": []}
+            push.on_message(json.dumps(message).encode())
+            await push._rechecking
+        else:
+            await push.recheck()
+        await asyncio.to_thread(close_connection)
+        return pages[0].is_over, pages[1].is_over
+
+    assert asyncio.run(remove()) == (True, False)
 
 
 @pytest.mark.django_db
@@ -125,19 +158,22 @@ def browser(up: Up) -> Any:
     """Return a URL opener that is signed in as the first administrator."""
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    url = f"http://localhost:{up.port}/admin/login/"
-    form = opener.open(url, timeout=10).read().decode()
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
+    portal = f"http://localhost:{up.port}/admin"
     password = re.search(r"password +(\S+)", up.output())
-    assert token is not None
     assert password is not None
-    fields = {
-        "username": "admin@example.com",
-        "password": password[1],
-        "csrfmiddlewaretoken": token[1],
-        "next": "/admin/",
-    }
-    opener.open(url, urllib.parse.urlencode(fields).encode(), timeout=10)
+
+    def submit(url: str, **fields: str) -> str:
+        form = opener.open(url, timeout=10).read().decode()
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
+        assert token is not None
+        data = urllib.parse.urlencode({**fields, "csrfmiddlewaretoken": token[1]}).encode()
+        return str(opener.open(url, data, timeout=10).geturl())
+
+    credentials = {"username": "admin@example.com", "password": password[1]}
+    page = submit(f"{portal}/login/", **credentials, next="/admin/")
+    assert page == f"{portal}/password_change/", "the printed password must be changed"
+    new = {"new_password1": "a long and good one", "new_password2": "a long and good one"}
+    submit(page, old_password=password[1], **new)
     return opener
 
 

@@ -13,6 +13,7 @@ from django.db import connection
 from core.push.admission import Admission
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
+from devices.registry.services.quarantine import quarantine
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.push.device_push import DevicePush
 from devices.remote_control.services.connect_response import PATH
@@ -119,6 +120,27 @@ def test_a_connected_device_is_notified_of_an_update(
         raise AssertionError("The stream has ended.")
 
     assert asyncio.run(receive_update_event()) == ["event: update\n", "data: {}\n"]
+
+
+def test_the_stream_of_a_device_that_is_put_in_quarantine_ends_at_once(
+    channel: Channel, device: Device
+) -> None:
+    token = token_of(device)
+
+    def put() -> None:
+        with tenant_scope(device.tenant_id):
+            quarantine(device=device, now=datetime.now(UTC))
+        connection.close()  # the connection of this thread
+
+    async def read_to_the_end() -> None:
+        async with channel.stream(token) as lines:
+            await lines.readline()
+            await asyncio.to_thread(put)
+            async with asyncio.timeout(TIMEOUT):
+                async for _ in lines:
+                    pass
+
+    asyncio.run(read_to_the_end())
 
 
 def test_a_device_is_not_notified_of_commands_to_other_devices(

@@ -1,11 +1,13 @@
 """Base classes of the portal's admin pages, and the pages shown after bulk actions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
+from django.contrib import admin as django_admin
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import models
@@ -24,6 +26,8 @@ from tenants.models import User
 from tenants.roles import visible_to
 
 M = TypeVar("M", bound=models.Model)
+Action = Callable[..., HttpResponse]
+MAX_EXAMPLES = 20  # rows shown on the page that asks for confirmation
 MAX_ROWS_PER_ACTION = 500  # maximum number of rows of one action; use a command for more
 
 
@@ -240,25 +244,34 @@ def confirmation_page(
     *,
     title: str,
     action: str,
-    rows: Iterable[models.Model],
+    rows: models.QuerySet[Any],
     explanation: str,
     choices: Iterable[tuple[str, str]] = (),
     button: str,
 ) -> HttpResponse:
     """Return the page that asks for confirmation of an action that cannot be undone.
 
+    The page says how many rows are selected, and shows the first of them.
+
     Args:
         action: name of the admin action to run after confirmation.
+        rows: the selected rows. At most `MAX_ROWS_PER_ACTION` of them are changed.
         choices: values and labels of the reasons from which the user chooses one. If empty,
             no choice is shown.
         button: label of the button that confirms.
     """
+    selected = list(rows[: MAX_ROWS_PER_ACTION + 1])
+    changed = selected[:MAX_ROWS_PER_ACTION]
     context = {
         **admin.admin_site.each_context(request),
         "title": title,
         "opts": admin.opts,
         "action": action,
-        "rows": list(rows),
+        "examples": changed[:MAX_EXAMPLES],
+        "others": max(0, len(changed) - MAX_EXAMPLES),
+        "ids": [row.pk for row in changed],
+        "count": len(changed),
+        "is_limited": len(selected) > len(changed),
         "explanation": explanation,
         "choices": list(choices),
         "button": button,
@@ -266,6 +279,41 @@ def confirmation_page(
         "back": list_url(admin),
     }
     return TemplateResponse(request, "portal/confirm.html", context)
+
+
+def confirmed_action(
+    *,
+    description: str,
+    explanation: str,
+    button: str,
+    choices: Sequence[tuple[str, str]] = (),
+    permissions: Sequence[str] = ("change",),
+) -> Callable[[Action], Action]:
+    """Declare an action on selected rows that asks for confirmation first.
+
+    The arguments are those of `confirmation_page`.
+    """
+
+    def declare(action: Action) -> Action:
+        @django_admin.action(description=description, permissions=permissions)
+        @wraps(action)
+        def ask_or_run(self: Any, request: HttpRequest, rows: models.QuerySet[Any]) -> HttpResponse:
+            if "confirmed" in request.POST:
+                return action(self, request, rows)
+            return confirmation_page(
+                self,
+                request,
+                title=description,
+                action=action.__name__,
+                rows=rows,
+                explanation=explanation,
+                choices=choices,
+                button=button,
+            )
+
+        return ask_or_run
+
+    return declare
 
 
 def secret_page(

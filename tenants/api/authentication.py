@@ -1,16 +1,19 @@
 """Authenticate API requests by bearer token. A token's prefix shows the kind of caller."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from core import clock
 from tenants import tokens
 from tenants.context import bind_caller, bind_tenant, every_tenant_scope
-from tenants.models import ApiToken, User
+from tenants.models import ApiToken, IssuedToken, User
+
+USED_EVERY = timedelta(minutes=5)
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -35,6 +38,7 @@ class BearerAuthentication(BaseAuthentication):
 
         Raises:
             AuthenticationFailed: the token is unknown, revoked or expired.
+            PermissionDenied: the tenant requires a second factor that the member does not have.
         """
         raise NotImplementedError
 
@@ -47,15 +51,29 @@ class MemberAuthentication(BearerAuthentication):
     def identify(self, token: str) -> tuple[User, ApiToken, UUID | None]:
         row = (
             ApiToken.every_tenant.usable(clock.now())
-            .select_related("membership__user")
+            .select_related("membership__user__second_factor", "membership__tenant")
             .filter(digest=tokens.digest(token), membership__user__is_active=True)
             .first()
         )
         if row is None or not tokens.matches(token, row.digest):
             raise invalid_token()
         user = row.membership.user
+        record_use(row)
+        if row.membership.tenant.requires_second_factor and not user.has_second_factor:
+            raise PermissionDenied(
+                "This tenant requires a second factor, and the member has none. Set it up in"
+                " the portal.",
+                code="second_factor_required",
+            )
         bind_caller("member", id=user.pk, name=user.email)
         return user, row, row.tenant_id
+
+
+def record_use(token: IssuedToken) -> None:
+    """Store when a token was last used, at most every few minutes."""
+    now = clock.now()
+    if token.last_used_at is None or token.last_used_at < now - USED_EVERY:
+        type(token).every_tenant.filter(pk=token.pk).update(last_used_at=now)
 
 
 def bearer_token(request: Request) -> str | None:

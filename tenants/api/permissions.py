@@ -44,6 +44,19 @@ class IsMember(TenantIsBound):
         return Role(credential.membership.role).includes(needed)
 
 
+class IsInteractive(BasePermission):
+    """Refuse API tokens. A confirmation by a second person must come from the portal.
+
+    A token may be used by a program of the person who asked for the confirmation.
+    """
+
+    message = "Confirm this in the portal. An API token cannot confirm it."
+    code = "interactive_session_required"
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        return not isinstance(request.auth, ApiToken)
+
+
 class IsAdmin(IsMember):
     """Allow admins and owners of the tenant."""
 

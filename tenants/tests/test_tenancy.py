@@ -26,6 +26,7 @@ GLOBAL_MODELS = {
     # A user may be a member of several tenants.
     "User",
     "SecondFactor",
+    "UserSession",
     "DeviceCertificate",
     "Delivery",
     # The CA is shared by all tenants.

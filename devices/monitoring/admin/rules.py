@@ -21,6 +21,7 @@ from tenants.admin.base import (
     CascadeDeleteMixin,
     PortalAdmin,
     ReadOnlyInline,
+    confirmed_action,
     results_page,
     run_for_each,
     signed_in_user,
@@ -100,7 +101,11 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     def switch_on(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         return self._set_enabled(request, rows, is_enabled=True)
 
-    @admin.action(description="Disable rules and close their alerts", permissions=["change"])
+    @confirmed_action(
+        description="Disable rules and close their alerts",
+        explanation="They open no more alerts until they are enabled again.",
+        button="Disable",
+    )
     def switch_off(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         return self._set_enabled(request, rows, is_enabled=False)
 

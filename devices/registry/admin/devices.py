@@ -28,6 +28,7 @@ from tenants.admin.base import (
     PortalAdmin,
     ReadOnlyInline,
     confirmation_page,
+    confirmed_action,
     results_page,
     run_for_each,
     secret_page,
@@ -193,28 +194,24 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         parts = (hardware.manufacturer, size if hardware.screen_width else "")
         return ", ".join(part for part in parts if part) or "-"
 
-    @admin.action(description="Retire selected devices", permissions=["change"])
+    @confirmed_action(
+        description="Retire selected devices",
+        explanation="Their certificates and tokens are revoked. This cannot be undone.",
+        button="Retire",
+    )
     def retire_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
-        selected = devices[:MAX_ROWS_PER_ACTION]
-        if "confirmed" not in request.POST:
-            return confirmation_page(
-                self,
-                request,
-                title="Retire devices",
-                action="retire_selected",
-                rows=selected,
-                explanation="Their certificates and tokens are revoked. This cannot be undone.",
-                button="Retire",
-            )
-
         def retire(device: Device) -> str:
             registration.retire(device=device, reason="retired by a member", now=clock.now())
             return "Retired. Its certificates and token were revoked."
 
-        outcomes = run_for_each(selected, retire)
+        outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], retire)
         return results_page(self, request, "Retired", outcomes)
 
-    @admin.action(description="Issue a new token for selected devices", permissions=["change"])
+    @confirmed_action(
+        description="Issue a new token for selected devices",
+        explanation="Their current tokens are revoked immediately.",
+        button="Issue new tokens",
+    )
     def new_token_for_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:

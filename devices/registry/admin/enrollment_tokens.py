@@ -11,7 +11,16 @@ from devices.registry.models import EnrollmentToken
 class EnrollmentTokenAdmin(IssuedTokenAdmin):
     """The admin class of the tokens with which devices register themselves."""
 
-    list_display = ("name", "hint", "state", "used", "reregistration", "expires", "made")
+    list_display = (
+        "name",
+        "hint",
+        "state",
+        "used",
+        "reregistration",
+        "expires",
+        "last_used",
+        "made",
+    )
     service_form = EnrollmentTokenForm
     fields = ("name", "max_uses", "expires_at", "reregistration")
 

@@ -18,6 +18,7 @@ from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
     confirmation_page,
+    confirmed_action,
     results_page,
     run_for_each,
     signed_in_user,
@@ -61,7 +62,11 @@ class QuarantineActions(PortalAdmin):
             items.append(format_html("A device at {} requests re-registration", request.address))
         return format_html_join("; ", "{}", ((item,) for item in items)) or "None"
 
-    @admin.action(description="Put into quarantine", permissions=["change"])
+    @confirmed_action(
+        description="Put into quarantine",
+        explanation="Only their connect requests are accepted until a member releases them.",
+        button="Put into quarantine",
+    )
     def quarantine_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def put(device: Device) -> str:
             quarantine.quarantine(device=device, now=clock.now())
@@ -70,7 +75,11 @@ class QuarantineActions(PortalAdmin):
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], put)
         return results_page(self, request, "In quarantine", outcomes)
 
-    @admin.action(description="Release from quarantine", permissions=["change"])
+    @confirmed_action(
+        description="Release from quarantine",
+        explanation="Release a device only if no other device uses its identifiers.",
+        button="Release",
+    )
     def release_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def release(device: Device) -> str:
             quarantine.release(device=device, now=clock.now())
@@ -79,7 +88,11 @@ class QuarantineActions(PortalAdmin):
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], release)
         return results_page(self, request, "Released", outcomes)
 
-    @admin.action(description="Allow re-registration", permissions=["change"])
+    @confirmed_action(
+        description="Allow re-registration",
+        explanation="Each may register again once. Its present token is revoked then.",
+        button="Allow",
+    )
     def allow_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         return self._decide(request, devices, allow=True)
 

@@ -10,7 +10,7 @@ from devices.registry.errors import DeviceIsQuarantined
 from devices.registry.models import Device, DeviceToken, EnrollmentToken
 from devices.registry.queries import device_of_token, enrollment_token
 from tenants import tokens
-from tenants.api.authentication import BearerAuthentication, invalid_token
+from tenants.api.authentication import BearerAuthentication, invalid_token, record_use
 from tenants.api.permissions import IsMember, TenantIsBound
 from tenants.context import bind_caller
 
@@ -38,6 +38,7 @@ class EnrollmentAuthentication(BearerAuthentication):
         row = enrollment_token(tokens.digest(token), now=clock.now())
         if row is None or not tokens.matches(token, row.digest):
             raise invalid_token()
+        record_use(row)
         bind_caller("enrollment_token", id=row.pk, name=row.name)
         return row, row, row.tenant_id
 

@@ -24,6 +24,7 @@ from tenants.admin.base import (
     PageAdmin,
     ReadOnlyAdmin,
     SingletonAdmin,
+    confirmed_action,
     results_page,
     run_for_each,
     signed_in_user,
@@ -87,7 +88,12 @@ class CommandAdmin(ReadOnlyAdmin):
 
     issued = time_column("Issued", "issued_at", is_sortable=True)
 
-    @admin.action(description="Cancel selected commands", permissions=["manage"])
+    @confirmed_action(
+        description="Cancel selected commands",
+        explanation="Devices that have not fetched them do not run them.",
+        button="Cancel the commands",
+        permissions=["manage"],
+    )
     def cancel_commands(self, request: HttpRequest, rows: QuerySet[CommandHistory]) -> HttpResponse:
         by = signed_in_user(request).email
 

@@ -25,7 +25,7 @@ from devices.remote_control.api.views import wait_from
 from devices.remote_control.errors import NoSuchBulkCommand
 from devices.remote_control.models import BulkCommand
 from devices.remote_control.services import bulk_commands
-from tenants.api.permissions import current_member
+from tenants.api.permissions import IsInteractive, current_member
 
 
 class BulkCommandsView(ListAPIView[BulkCommand]):
@@ -71,9 +71,12 @@ class BulkCommandView(APIView):
 
 
 class ConfirmView(APIView):
-    """Confirm and start a bulk command that another member requested."""
+    """Confirm and start a bulk command that another member requested.
 
-    permission_classes = (MayControl,)
+    The endpoint refuses API tokens. Members confirm in the portal.
+    """
+
+    permission_classes = (MayControl, IsInteractive)
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from core.push.admission import Admission, error, plain, stream_headers
 from core.push.listeners import EventStream, Listener, Listeners, wait_for_change
+from devices.registry.models import Device
 from devices.remote_control.api.device_views import STREAM_HEADER
 from devices.remote_control.services import queues
 from tenants.context import every_tenant_scope
@@ -30,6 +31,7 @@ MAX_SECONDS = 3600.0  # of one stream; then the device authenticates again
 RETRY_SECONDS = (1.0, 15.0)  # random, so that devices do not all reconnect at once
 POLL_SECONDS = 25.0  # until a long poll ends without a notification
 REMEMBERED_SECONDS = 30.0  # how long messages are kept for devices that connect later
+ENDING_EVENTS = {"device.quarantined", "device.retired"}
 CATCH_UP_BATCH = 1000  # devices in one query
 
 LISTENING = Gauge(
@@ -153,6 +155,28 @@ class DevicePush:
             for listener in self.listeners.of(device_id):
                 listener.notify_of_update()
 
+    def on_page_update(self, data: bytes) -> None:
+        """End the streams of devices that were put in quarantine or retired."""
+        message = json.loads(data)
+        if ENDING_EVENTS.isdisjoint(message["names"]):
+            return
+        device_ids = message["devices"]
+        self._ending = asyncio.ensure_future(
+            self.end_refused(self.listeners.keys() if device_ids is None else device_ids)
+        )
+
+    async def recheck(self) -> None:
+        """End the streams of devices that may not have one any more."""
+        await self.end_refused(self.listeners.keys())
+
+    async def end_refused(self, device_ids: Sequence[str]) -> None:
+        for start in range(0, len(device_ids), CATCH_UP_BATCH):
+            batch = device_ids[start : start + CATCH_UP_BATCH]
+            with suppress(DatabaseError, InterfaceError):
+                for device_id in await asyncio.to_thread(_refused, batch):
+                    for listener in self.listeners.of(device_id):
+                        listener.end()
+
     async def catch_up(self) -> None:
         """Notify connected devices of waiting commands, in case they missed a message."""
         device_ids = self.listeners.keys()
@@ -180,6 +204,15 @@ class DevicePush:
         if time.monotonic() - self._turned > REMEMBERED_SECONDS:
             self._older, self._recent = self._recent, {}
             self._turned = time.monotonic()
+
+
+def _refused(device_ids: Sequence[str]) -> set[str]:
+    """Return the ids of devices that are in quarantine or retired, or do not exist."""
+    close_old_connections()
+    with every_tenant_scope():
+        devices = Device.every_tenant.not_retired().filter(quarantined_at=None)
+        allowed = devices.filter(pk__in=device_ids).values_list("pk", flat=True)
+        return set(device_ids) - {str(pk) for pk in allowed}
 
 
 def _too_many() -> Response:

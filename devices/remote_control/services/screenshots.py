@@ -11,6 +11,8 @@ from django.db import transaction
 from PIL import Image
 
 from core.encryption import keyed_digests
+from devices.registry.errors import DeviceIsQuarantined
+from devices.registry.models import Device
 from devices.remote_control.errors import InvalidImage, NoSuchUpload, UploadIsClosed
 from devices.remote_control.models import CommandHistory, Screenshot, Status
 from devices.remote_control.services import queues
@@ -53,6 +55,7 @@ def receive(*, command_id: UUID, secret: str, data: bytes, now: datetime) -> Scr
 
     Raises:
         NoSuchUpload: the command or the key is wrong.
+        DeviceIsQuarantined: the device is in quarantine.
         UploadIsClosed: the screenshot was uploaded already, or the command has ended.
         InvalidImage: the data is not a supported image, or it is too large.
     """
@@ -65,6 +68,7 @@ def receive(*, command_id: UUID, secret: str, data: bytes, now: datetime) -> Scr
     if command is None:
         raise NoSuchUpload
     _check_expected(command, now)
+    _require_no_quarantine(command)
     image = inspect_image(data)  # slow, therefore before any lock is taken
     with tenant_scope(command.tenant_id):
         return _store(command, image, data, now)
@@ -81,10 +85,23 @@ def _check_expected(command: CommandHistory, now: datetime) -> None:
         raise UploadIsClosed(status)
 
 
+def _require_no_quarantine(command: CommandHistory) -> None:
+    """Refuse the upload of a device in quarantine.
+
+    Raises:
+        DeviceIsQuarantined: the device is in quarantine.
+    """
+    with every_tenant_scope():
+        devices = Device.every_tenant.filter(pk=command.device_id)
+        if devices.exclude(quarantined_at=None).exists():
+            raise DeviceIsQuarantined
+
+
 @transaction.atomic
 def _store(command: CommandHistory, image: ImageInfo, data: bytes, now: datetime) -> Screenshot:
     queues.lock([command.device_id])
     row = CommandHistory.objects.get(pk=command.pk)
+    _require_no_quarantine(row)
     _check_expected(row, now)  # checked again: two uploads may run at once
     screenshot = Screenshot.objects.create(
         device_id=row.device_id,

@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 
 from devices.registry.models import Device
 from devices.registry.tests.factories import TagFactory
+from devices.remote_control.errors import SecondPersonRequired
 from devices.remote_control.models import BulkCommand, CommandHistory
 from devices.remote_control.services import bulk_commands, policies, sessions
 from devices.remote_control.tests.remote_control import create_member, errors, online_device
@@ -89,23 +90,27 @@ def test_controlled_devices_are_skipped(fleet: list[Device], operator: User, now
 
 
 def test_exceeding_the_blast_radius_requires_a_second_member(
-    fleet: list[Device], member: Callable[..., APIClient], now: datetime
+    acting: Tenant, fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
+    now = datetime.now().astimezone()
     policies.change(blast_radius=4, now=now)
     first, second = member(), member()
 
     requested = first.post(BULK, REBOOT).json()
     process_all(datetime.now().astimezone())
-    own = first.post(f"{BULK}/{requested['id']}/confirm")
+    row = BulkCommand.objects.get(pk=requested["id"])
     assert requested["state"] == "waiting"
     assert requested["confirm_by"]
-    assert errors(own) == (403, [("second_approver_required", None)])
+    with pytest.raises(SecondPersonRequired):
+        bulk_commands.confirm(bulk=row, by=row.requested_by, now=now)
+    by_token = second.post(f"{BULK}/{requested['id']}/confirm")
+    assert errors(by_token) == (403, [("interactive_session_required", None)])
     assert commanded_ids() == set()
 
-    confirmed = second.post(f"{BULK}/{requested['id']}/confirm")
+    confirmed = bulk_commands.confirm(bulk=row, by=create_member(acting), now=now)
     process_all(datetime.now().astimezone())
 
-    assert confirmed.json()["state"] == "running"
+    assert confirmed.state == "running"
     bulk = first.get(f"{BULK}/{requested['id']}").json()
     assert (bulk["state"], bulk["done"]) == ("finished", 5)
     assert bulk["outcomes"] == {"queued": 5}

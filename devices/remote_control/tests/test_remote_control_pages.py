@@ -264,7 +264,12 @@ def test_the_history_is_filtered_and_its_commands_are_cancelled(
 
     page = client.get(f"{url}?device__id__exact={device.pk}").content.decode()
     report = client.post(
-        url, {"action": "cancel_commands", "_selected_action": [waiting.pk, expired.pk]}
+        url,
+        {
+            "action": "cancel_commands",
+            "_selected_action": [waiting.pk, expired.pk],
+            "confirmed": "yes",
+        },
     ).content.decode()
 
     assert page.count("lobby") >= 2

@@ -9,6 +9,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from devices.registry.models import Device, DeviceHardware
+from devices.registry.services.quarantine import quarantine
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.services import fetching, screen_size, screenshots
 from devices.remote_control.tests.remote_control import (
@@ -159,6 +160,16 @@ def test_an_image_with_too_many_bytes_is_refused(upload_path: str) -> None:
     refused = upload(upload_path, picture() + b"\x00" * screenshots.MAX_BYTES)
 
     assert errors(refused) == (400, [("invalid_image", None)])
+
+
+def test_a_device_in_quarantine_uploads_no_screenshot(device: Device, upload_path: str) -> None:
+    quarantine(device=device, now=datetime.now().astimezone())
+
+    response = upload(upload_path, picture())
+
+    assert response.status_code == 403
+    assert response.json()["errors"][0]["code"] == "device_quarantined"
+    assert not Screenshot.every_tenant.exists()
 
 
 def test_a_wrong_key_is_refused(command: CommandHistory, upload_path: str) -> None:

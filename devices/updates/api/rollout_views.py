@@ -34,7 +34,7 @@ from devices.updates.api.serializers import UpdatePolicyFields, UpdatePolicySeri
 from devices.updates.errors import RolloutNotFound
 from devices.updates.models import Deployment, UpdateStatus
 from devices.updates.services import failures, policies, rollout_control, rollouts
-from tenants.api.permissions import current_member
+from tenants.api.permissions import IsInteractive, IsMember, current_member
 
 
 class RolloutsView(ListAPIView[Deployment]):
@@ -158,10 +158,17 @@ def _action_view(
     *,
     body: type[serializers.Serializer[Any]] | None = None,
     needs_member: bool = False,
+    is_interactive: bool = False,
 ) -> type[APIView]:
-    """Return a view that runs an action on a rollout and responds with the changed rollout."""
+    """Return a view that runs an action on a rollout and responds with the changed rollout.
+
+    Args:
+        is_interactive: refuse API tokens.
+    """
 
     class ActionView(APIView):
+        permission_classes = (IsMember, IsInteractive) if is_interactive else (IsMember,)
+
         @extend_schema(
             operation_id=f"rollout_{name}",
             request=body,
@@ -190,8 +197,10 @@ ACTIONS: dict[str, type[APIView]] = {
     "approve": _action_view(
         "approve",
         rollout_control.approve,
-        "Approve a rollout that another member created and started.",
+        "Approve a rollout that another member created and started. API tokens are refused:"
+        " members approve in the portal.",
         needs_member=True,
+        is_interactive=True,
     ),
     "pause": _action_view(
         "pause",

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from devices.registry.models import Device
 from devices.registry.tests.factories import TagFactory
 from devices.remote_control.tests.remote_control import errors
-from devices.updates.errors import NoEligibleDevices
+from devices.updates.errors import NoEligibleDevices, SecondApproverRequired
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import policies, rollout_control, rollouts, targets
 from devices.updates.services.targets import WaveSize
@@ -330,13 +330,17 @@ def test_a_large_rollout_waits_for_the_approval_of_a_second_member(
     rollout = first.post(ROLLOUTS, body).json()["id"]
 
     requested = first.post(f"{ROLLOUTS}/{rollout}/start")
-    own = first.post(f"{ROLLOUTS}/{rollout}/approve")
+    by_token = second.post(f"{ROLLOUTS}/{rollout}/approve")
     run_due_steps(now)
     assert (requested.json()["state"], UpdateStatus.objects.count()) == ("waiting", 0)
-    assert errors(own) == (403, [("second_approver_required", None)])
+    assert errors(by_token) == (403, [("interactive_session_required", None)])
+    row = Deployment.objects.get(pk=rollout)
+    assert row.requested_by is not None
+    with pytest.raises(SecondApproverRequired):
+        rollout_control.approve(deployment=row, by=row.requested_by, now=now)
 
-    approved = second.post(f"{ROLLOUTS}/{rollout}/approve")
-    assert approved.json()["state"] == "running"
+    approved = rollout_control.approve(deployment=row, by=create_member(acting), now=now)
+    assert approved.state == "running"
 
 
 def test_a_changed_rollout_needs_a_new_approval(
@@ -453,7 +457,7 @@ def test_only_a_draft_can_be_deleted(
     assert errors(member().delete(f"{ROLLOUTS}/{running.pk}")) == (409, [("rollout_state", None)])
 
 
-@pytest.mark.parametrize("action", ["approve", "resume", "retry", "next-wave", "rollback"])
+@pytest.mark.parametrize("action", ["resume", "retry", "next-wave", "rollback"])
 def test_an_action_that_the_state_does_not_allow_is_rejected(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member, action: str
 ) -> None:

@@ -164,7 +164,7 @@ def _require_running_server() -> None:
         CommandError: no server responds at `PUBLIC_URL`.
     """
     try:
-        with urllib.request.urlopen(f"{settings.PUBLIC_URL}/health/ready", timeout=10):  # noqa: S310 # our own address
+        with urllib.request.urlopen(f"{settings.PUBLIC_URL}/health/ready", timeout=10):  # noqa: S310 # our own address # nosec B310
             return
     except OSError as error:
         raise CommandError(

@@ -35,7 +35,9 @@ class Command(BaseCommand):
         if User.objects.exists() or Tenant.objects.exists():
             return
         password = secrets.token_urlsafe(12)
-        User.objects.create_superuser(ADMINISTRATOR, password)
+        administrator = User.objects.create_superuser(ADMINISTRATOR, password)
+        administrator.password_is_first = True  # the password stays in the log
+        administrator.save(update_fields=["password_is_first"])
         now = clock.now()
         with every_tenant_scope():
             token = self._first_token(now)

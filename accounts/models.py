@@ -1,0 +1,89 @@
+"""Invitations to a tenant, and the sessions of users in the portal."""
+
+import uuid
+from datetime import datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from tenants.managers import TenantManager
+from tenants.models import Role, TenantOwned, User
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    """Queries for invitations; each method narrows the queryset."""
+
+    def unanswered(self) -> Self:
+        """Return invitations that were neither accepted, declined nor withdrawn."""
+        return self.filter(ended_at__isnull=True)
+
+    def pending(self, now: datetime) -> Self:
+        return self.unanswered().filter(expires_at__gt=now)
+
+
+class Invitation(TenantOwned):
+    """An invitation to become a member of a tenant. Its link works once, until it expires.
+
+    Only a link that was mailed proves that the person has the address.
+    """
+
+    class End(models.TextChoices):
+        ACCEPTED = "accepted"
+        DECLINED = "declined"
+        WITHDRAWN = "withdrawn"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField("e-mail address")
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    digest = models.CharField(max_length=64, unique=True, editable=False)  # of the token
+    encrypted_token = models.CharField(max_length=255, blank=True, editable=False)  # until mailed
+    is_mailed = models.BooleanField(editable=False)
+    created_at = models.DateTimeField(editable=False)
+    expires_at = models.DateTimeField(editable=False)
+    ended_at = models.DateTimeField(null=True, editable=False)
+    end = models.CharField(max_length=9, choices=End.choices, blank=True, editable=False)
+
+    view_role = Role.ADMIN
+    manage_role = Role.ADMIN
+
+    objects = TenantManager.from_queryset(InvitationQuerySet)()
+    every_tenant = InvitationQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "email"),
+                condition=Q(ended_at__isnull=True),
+                name="invitation_unanswered_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.email}, {self.get_role_display()}"
+
+    def state(self, now: datetime) -> str:
+        """Return `pending`, `expired`, or how the invitation ended."""
+        if self.end:
+            return str(self.end)
+        return "pending" if self.expires_at > now else "expired"
+
+
+class UserSession(models.Model):
+    """A session of a user in the portal. Without this row, the session is signed out."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    began_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()  # to five minutes
+    address = models.GenericIPAddressField(null=True)
+    browser = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ("-last_seen_at", "-id")
+        indexes = (models.Index(fields=("last_seen_at",), name="session_retention"),)
+
+    def __str__(self) -> str:
+        return f"session of {self.user_id}"
