@@ -5,8 +5,9 @@ from collections.abc import Callable
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 
 from accounts.services import second_factor, user_sessions
 from core import clock
@@ -15,9 +16,10 @@ from tenants.context import (
     bind_every_tenant,
     bind_tenant,
     current_caller,
+    current_tenant_id,
     every_tenant_scope,
 )
-from tenants.models import Membership, User
+from tenants.models import Membership, Tenant, User
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 # Names of the URLs that are allowed in each state of the session.
@@ -31,13 +33,11 @@ ALWAYS = {
 }
 WITH_INITIAL_PASSWORD = ALWAYS | {"password_change"}
 BEFORE_SECOND_FACTOR = ALWAYS | {"second-factor"}
-BEFORE_SECOND_FACTOR_SETUP = WITH_INITIAL_PASSWORD | {
-    "second-factor",
-    "set-up-second-factor",
-    "choose-tenant",
-}
+BEFORE_SECOND_FACTOR_SETUP = WITH_INITIAL_PASSWORD | {"second-factor", "set-up-second-factor"}
 VERIFIED_SECOND_FACTOR = "second_factor_shown"
-SESSION_KEY = "tenant_id"
+TENANT_SLUG = "provisioning.tenant"  # request.META: the tenant in the address
+# Pages of the user or of an installation, which need no tenant.
+WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {"sessions", "password_change_done", "pair"}
 SESSION_ID = "session_id"  # of the `UserSession`
 
 
@@ -71,21 +71,70 @@ class PortalMiddleware:
         if factor and not verified and match.url_name not in BEFORE_SECOND_FACTOR:
             return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
-        needs_setup = match.url_name not in BEFORE_SECOND_FACTOR_SETUP
-        if user.is_superuser:
-            bind_every_tenant()
-            # Over plain HTTP the portal is for evaluation and development.
-            if settings.SESSION_COOKIE_SECURE and not verified and needs_setup:
-                return redirect("admin:set-up-second-factor")
-            return None
-        membership = chosen_membership(request, user)
-        if membership is None:
-            return None
-        bind_tenant(membership.tenant_id)
-        required = membership.tenant.requires_second_factor and not verified
-        if required and needs_setup:
+        if not self._enter(request, user):
+            return None if match.url_name in WITHOUT_TENANT else choose_tenant(request, user)
+        if match.url_name == "index" and request.method == "GET" and _has_no_address(request):
+            return redirect(tenant_address(memberships_of(user)[0].tenant.slug))
+        # Over plain HTTP the portal is for evaluation and development.
+        is_required = user.is_superuser and settings.SESSION_COOKIE_SECURE
+        tenant_id = current_tenant_id()
+        if tenant_id is not None:
+            is_required |= Tenant.objects.get(pk=tenant_id).requires_second_factor
+        if is_required and not verified and match.url_name not in BEFORE_SECOND_FACTOR_SETUP:
             return redirect("admin:set-up-second-factor")
         return None
+
+    def _enter(self, request: HttpRequest, user: User) -> bool:
+        """Bind the tenant in the address, or the member's only tenant.
+
+        Returns:
+            False if the address has no tenant, and the member has none or several.
+
+        Raises:
+            Http404: the tenant does not exist, or the user is no member of it.
+        """
+        slug = request.META.get(TENANT_SLUG)
+        if user.is_superuser:
+            if slug is None:
+                bind_every_tenant()
+            else:
+                bind_tenant(get_object_or_404(Tenant, slug=slug).pk)
+            return True
+        memberships = memberships_of(user)
+        if slug is not None:
+            memberships = [item for item in memberships if item.tenant.slug == slug]
+            if not memberships:
+                raise Http404
+        if len(memberships) == 1:
+            bind_tenant(memberships[0].tenant_id)
+        return len(memberships) == 1
+
+
+def choose_tenant(request: HttpRequest, user: User) -> HttpResponse:
+    """Return the page that asks a member of several tenants for the tenant of an address.
+
+    A form is refused with 409, because it was opened for a tenant that the address does not name.
+    """
+    tenants = [
+        (item.tenant.name, item.get_role_display(), tenant_address(item.tenant.slug, request))
+        for item in memberships_of(user)
+    ]
+    is_form = request.method != "GET"
+    context = {"title": "Choose a tenant", "is_form": is_form, "tenants": tenants}
+    status = 403 if not tenants else 409 if is_form else 200
+    return TemplateResponse(request, "portal/choose_tenant.html", context, status=status)
+
+
+def tenant_address(slug: str, request: HttpRequest | None = None) -> str:
+    """Return the address of a tenant's portal, or of the requested page in that tenant."""
+    if request is None or request.method != "GET":
+        return f"/t/{slug}/admin/"
+    query = request.META.get("QUERY_STRING", "")
+    return f"/t/{slug}{request.path_info}" + (f"?{query}" if query else "")
+
+
+def _has_no_address(request: HttpRequest) -> bool:
+    return TENANT_SLUG not in request.META and current_tenant_id() is not None
 
 
 def _is_signed_in(request: HttpRequest, user: User) -> bool:
@@ -104,16 +153,6 @@ def _is_signed_in(request: HttpRequest, user: User) -> bool:
 def second_factor_verified(request: HttpRequest, factor: str | None) -> bool:
     """Return whether the session was verified with the user's current second factor."""
     return factor is not None and request.session.get(VERIFIED_SECOND_FACTOR) == factor
-
-
-def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
-    """Return the user's membership in the session's tenant, or else the first membership."""
-    memberships = memberships_of(user)
-    tenant_id = request.session.get(SESSION_KEY)
-    for membership in memberships:
-        if str(membership.tenant_id) == tenant_id:
-            return membership
-    return memberships[0] if memberships else None
 
 
 def memberships_of(user: User) -> list[Membership]:

@@ -64,6 +64,7 @@ def create(application: Application) -> Starlette:
         routes=[
             Route(PATH, devices.endpoint, methods=["GET"]),
             Route(live.PATH, pages.endpoint, methods=["GET"]),
+            Route(live.TENANT_PATH, pages.endpoint, methods=["GET"]),
             Route("/health/live", _live, methods=["GET"]),
             Route("/health/ready", admission.pass_through, methods=["GET"]),
             Route("/metrics", admission.pass_through, methods=["GET"]),

@@ -45,7 +45,7 @@ MAX_UPLOADS = 4  # at a time, in one process
 MAX_UPLOADS_OF_TENANT = 2
 UPLOAD_PATHS = re.compile(
     r"/updates/packages/[0-9a-f-]{36}/file"
-    r"|/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
+    r"|(?:/t/[-\w]+)?/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
 )
 
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")

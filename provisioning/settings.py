@@ -168,6 +168,7 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
 ]
 MIDDLEWARE = [
+    "provisioning.portal.middleware.TenantAddressMiddleware",
     "provisioning.headers.ProxyHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -232,7 +233,7 @@ PASSWORD_RESET_TIMEOUT = 3600  # seconds
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-STATIC_URL = "static/"
+STATIC_URL = "/static/"  # outside the addresses of tenants
 WHITENOISE_USE_FINDERS = True  # serve from the packages, without `collectstatic`
 WHITENOISE_MAX_AGE = 86_400
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440  # bytes

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import include, path
+from django.urls import include, path, reverse
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from devices.registry.admin.pairing import short_address
@@ -12,7 +12,7 @@ from provisioning.api.document import DocumentView
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    return HttpResponseRedirect("/admin/")
+    return HttpResponseRedirect(reverse("admin:index"))
 
 
 urlpatterns = [

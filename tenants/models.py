@@ -78,6 +78,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         super().set_password(raw_password)
 
     @property
+    def sees_every_tenant(self) -> bool:
+        """Return whether the user is a superuser who has not entered one tenant."""
+        return self.is_superuser and current_tenant_id() is None
+
+    @property
     def has_second_factor(self) -> bool:
         """Return whether the user has an active second factor."""
         factor = getattr(self, "second_factor", None)

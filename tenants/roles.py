@@ -76,9 +76,9 @@ def visible_to(user: User, model: type[M]) -> models.QuerySet[M]:
 
     Members see the rows of the current tenant, and superusers see all rows.
     """
-    if model is Tenant and not user.is_superuser:
+    if model is Tenant and not user.sees_every_tenant:
         return model._default_manager.filter(pk=current_tenant_id())
     if issubclass(model, TenantOwned) or hasattr(model, "every_tenant"):
         all_rows = model.every_tenant.all()  # type: ignore[attr-defined]
-        return all_rows if user.is_superuser else model._default_manager.all()
+        return all_rows if user.sees_every_tenant else model._default_manager.all()
     return model._default_manager.all()

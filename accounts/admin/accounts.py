@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.html import format_html
 from unfold.decorators import action
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
@@ -15,6 +16,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin.issued_tokens import IssuedTokenAdmin
+from accounts.middleware import tenant_address
 from accounts.services import members, second_factor, tenants, tokens
 from core import clock
 from tenants.admin.base import (
@@ -82,7 +84,7 @@ class TenantForm(ServiceForm):
 class TenantAdmin(PortalAdmin):
     """All tenants for superusers. Members see their own tenant, and owners may change it."""
 
-    list_display = ("name", "slug", "requires_second_factor", "made")
+    list_display = ("name", "slug", "requires_second_factor", "made", "enter")
     search_fields = ("name", "slug")
     ordering = ("slug",)
 
@@ -100,7 +102,7 @@ class TenantAdmin(PortalAdmin):
         return ((None, {"fields": editable if obj else ("slug", "name", "owner")}),)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return signed_in_user(request).is_superuser
+        return signed_in_user(request).sees_every_tenant
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -115,6 +117,10 @@ class TenantAdmin(PortalAdmin):
         return secret_page(self, request, title=title, secrets=secrets)
 
     made = time_column("Created", "created_at", is_sortable=True)
+
+    @admin.display(description="Portal")
+    def enter(self, tenant: Tenant) -> str:
+        return format_html('<a href="{}">Enter</a>', tenant_address(tenant.slug))
 
 
 class MembershipForm(ServiceForm):

@@ -120,7 +120,7 @@ def test_the_owner_of_a_tenant_created_by_command_can_sign_in(client: Any, capsy
     assert client_with_token(result["token"]).get("/devices").status_code == 200
     data = {"username": "BOSS@acme.test", "password": result["password"]}
     assert client.post("/admin/login/?next=/admin/", data).status_code == 302
-    assert client.get("/admin/").status_code == 200
+    assert client.get("/admin/", follow=True).status_code == 200
 
 
 @pytest.mark.parametrize("slug", ["", "two words", "x" * 65])

@@ -75,7 +75,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
         certificates = DeviceCertificate.objects.signed()
-        if not signed_in_user(request).is_superuser:
+        if not signed_in_user(request).sees_every_tenant:
             certificates = certificates.of_current_tenant()
         return certificates.order_by("-reserved_at", "-id")
 
@@ -175,7 +175,7 @@ class CertificateInline(ReadOnlyInline):
         certificates = DeviceCertificate.objects.signed()
         return (
             certificates
-            if signed_in_user(request).is_superuser
+            if signed_in_user(request).sees_every_tenant
             else certificates.of_current_tenant()
         )
 

@@ -63,7 +63,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 
 
 def _in_portal(request: HttpRequest) -> bool:
-    return request.path.startswith("/admin/")
+    return request.path_info.startswith("/admin/")
 
 
 def _error(status: int, kind: str, code: str, detail: str) -> HttpResponse:

@@ -39,7 +39,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     user, now = signed_in_user(request), clock.now()
     devices = visible_to(user, Device)
     certificates = DeviceCertificate.objects.active()
-    if not user.is_superuser:
+    if not user.sees_every_tenant:
         certificates = certificates.of_current_tenant()
     ending = certificates.expiring(now, timedelta(days=settings.RENEWAL_WARNING_DAYS))
     device_list = reverse("admin:devices_device_changelist")
@@ -162,7 +162,7 @@ def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
 def _audit(user: User) -> dict[str, Any]:
     """Return the state of the certificate inspection and its integrity findings."""
     findings = Drift.objects.all()
-    if not user.is_superuser:
+    if not user.sees_every_tenant:
         findings = findings.filter(certificate__in=DeviceCertificate.objects.of_current_tenant())
     last, running = last_full_pass(), Inspection.objects.filter(ended_at=None).first()
     return {

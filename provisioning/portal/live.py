@@ -20,6 +20,7 @@ from tenants.models import Membership, User
 
 TOPIC_HEADER = "X-Live-Topic"  # tells the push server whose events the page gets, and the user
 PATH = "/admin/live/"
+TENANT_PATH = "/t/{slug}/admin/live/"
 MAX_LISTENERS = 1000  # per process; further pages poll every 30 seconds
 MAX_OF_USER = 50  # pages of one user in one process
 MAX_SECONDS = 300.0  # per stream; then the browser reconnects and authenticates
@@ -38,11 +39,11 @@ def stream(request: HttpRequest) -> HttpResponse:
     """
     if PUSH_ENVIRON not in request.META and (origin := push_server_origin(request)):
         response = HttpResponse(status=307)
-        response["Location"] = f"{origin.strip()}{PATH}"
+        response["Location"] = f"{origin.strip()}{request.path}"
         response["Cache-Control"] = "no-store"
         return response
     user = signed_in_user(request)
-    topic = EVERY_TENANT if user.is_superuser else str(current_tenant_id() or "")
+    topic = EVERY_TENANT if user.sees_every_tenant else str(current_tenant_id() or "")
     response = HttpResponse(FALLBACK, content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx forwards each event at once

@@ -13,7 +13,11 @@ def _has_permission(permission: str) -> Callable[[HttpRequest], bool]:
 
 
 def _is_member(request: HttpRequest) -> bool:
-    return not request.user.is_superuser and request.user.has_perm("tenants.view_tenant")
+    return not _sees_every_tenant(request) and request.user.has_perm("tenants.view_tenant")
+
+
+def _sees_every_tenant(request: HttpRequest) -> bool:
+    return bool(getattr(request.user, "sees_every_tenant", False))
 
 
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
@@ -148,14 +152,14 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     {
                         **_page("Tenants", "domain", "tenants.tenant"),
-                        "permission": lambda request: request.user.is_superuser,
+                        "permission": _sees_every_tenant,
                     },
                     _page("Users", "person", "tenants.user"),
                     {
                         "title": "Platform configuration",
                         "icon": "layers",
                         "link": reverse_lazy("admin:configurations_edit", args=["platform", "all"]),
-                        "permission": lambda request: request.user.is_superuser,
+                        "permission": _sees_every_tenant,
                     },
                     _page(
                         "Platform preferences", "settings_suggest", "preferences.platformpreference"

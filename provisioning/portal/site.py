@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from accounts.middleware import SESSION_KEY, chosen_membership, memberships_of
+from accounts.middleware import memberships_of, tenant_address
 from provisioning.portal import account_pages, joining, live, sign_in
-from tenants.admin.base import signed_in_user
-from tenants.models import User
+from tenants.context import current_tenant_id
+from tenants.models import Tenant, User
+from tenants.roles import role_in_current_tenant
 
 # Dotted path. It is imported when the URLs are built, because admin classes need the site.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"
@@ -40,11 +41,6 @@ class PortalSite(UnfoldAdminSite):
 
     def extra_urls(self) -> list[URLPattern]:
         return [
-            path(
-                "tenant/<uuid:tenant_id>/",
-                self.admin_view(require_GET(choose_tenant)),
-                name="choose-tenant",
-            ),
             path("invitation/<slug:token>/", joining.join, name="invitation"),
             path(
                 "password-reset/", account_pages.ask_for_password_reset, name="admin_password_reset"
@@ -68,40 +64,34 @@ class PortalSite(UnfoldAdminSite):
         ]
 
 
-def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
-    """Switch to another tenant of the signed-in member for the rest of the session."""
-    allowed = {membership.tenant_id for membership in memberships_of(signed_in_user(request))}
-    if tenant_id in allowed:
-        request.session[SESSION_KEY] = str(tenant_id)
-    return HttpResponseRedirect(reverse("admin:index"))
-
-
 def tenant_label(request: HttpRequest) -> str:
     """Return the current tenant's name and the user's role in it, for the header."""
     user = request.user
     if not isinstance(user, User):
         return ""
-    if user.is_superuser:
+    if user.sees_every_tenant:
         return "All tenants"
-    membership = chosen_membership(request, user)
-    if membership is None:
+    tenant_id = current_tenant_id()
+    if tenant_id is None:
         return ""
-    return f"{membership.tenant.name} · {membership.get_role_display()}"
+    tenant = Tenant.objects.get(pk=tenant_id)
+    role = role_in_current_tenant(user)
+    shown = "Superuser" if user.is_superuser else role.label if role else ""
+    return f"{tenant.name} · {shown}"
 
 
 def tenant_choices(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the tenants a member can switch to, [] if the member has only one tenant."""
+    """Return links to the other tenants of the user. A superuser can return to all tenants."""
     user = request.user
-    if not isinstance(user, User) or user.is_superuser:
+    if not isinstance(user, User):
         return []
-    memberships = memberships_of(user)
-    if len(memberships) < 2:
+    if user.is_superuser:
+        home = {"title": "All tenants", "link": "/admin/", "icon": "public"}
+        return [] if user.sees_every_tenant else [home]
+    tenants = [membership.tenant for membership in memberships_of(user)]
+    if len(tenants) < 2:
         return []
     return [
-        {
-            "title": membership.tenant.name,
-            "link": reverse("admin:choose-tenant", args=[membership.tenant_id]),
-            "icon": "domain",
-        }
-        for membership in memberships
+        {"title": tenant.name, "link": tenant_address(tenant.slug), "icon": "domain"}
+        for tenant in tenants
     ]

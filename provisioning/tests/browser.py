@@ -1,6 +1,7 @@
 """Fixture and helpers for tests that use the portal in headless Chromium."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,4 +75,4 @@ def sign_in(page: Page, base: str, email: str, password: str) -> None:
     page.fill("#id_username", email)
     page.fill("#id_password", password)
     page.click("button[type=submit]")
-    page.wait_for_url(f"{base}/admin/")
+    page.wait_for_url(re.compile(rf"{re.escape(base)}(/t/[-\w]+)?/admin/$"))

@@ -85,7 +85,7 @@ def test_a_user_without_a_tenant_has_no_access() -> None:
     client = Client()
     client.force_login(User.objects.create_user("nobody@example.com", "x"))
 
-    assert client.get("/admin/").status_code == 302
+    assert client.get("/admin/").status_code == 403
 
 
 def test_a_member_signs_in_with_email_and_password(tenant: Tenant) -> None:
@@ -110,7 +110,7 @@ def test_a_member_only_sees_rows_of_the_own_tenant(portal: SignIn, device: Devic
     devices = text(client.get(DEVICES))
     assert device.name in devices
     assert "Other device" not in devices
-    assert "Other device" not in text(client.get("/admin/"))
+    assert "Other device" not in text(client.get("/admin/", follow=True))
     assert client.get(f"{DEVICES}{other_device.pk}/change/").status_code == 302
     certificates = text(client.get(CERTIFICATES))
     assert row.serial_number in certificates
@@ -397,22 +397,6 @@ def test_a_superuser_can_add_a_tenant_with_its_owner(superuser: Client) -> None:
     assert Membership.every_tenant.get().role == Role.OWNER
 
 
-def test_a_member_of_two_tenants_can_switch_between_them(tenant: Tenant) -> None:
-    first = MembershipFactory.create(tenant=tenant)
-    second = MembershipFactory.create(user=first.user)
-    device = DeviceFactory.create(tenant=second.tenant)
-    other = MembershipFactory.create()
-    client = Client()
-    client.force_login(first.user)
-    assert device.name not in text(client.get(DEVICES))
-
-    client.get(f"/admin/tenant/{second.tenant_id}/")
-    assert device.name in text(client.get(DEVICES))
-
-    client.get(f"/admin/tenant/{other.tenant_id}/")
-    assert device.name in text(client.get(DEVICES))
-
-
 def test_a_dead_delivery_can_be_retried(superuser: Client, tenant: Tenant) -> None:
     now = datetime.now(UTC)
     event = Event.every_tenant.create(tenant=tenant, name="x.happened", at=now, data={}, changes={})
@@ -426,7 +410,7 @@ def test_a_dead_delivery_can_be_retried(superuser: Client, tenant: Tenant) -> No
 
 
 def test_the_overview_of_an_empty_tenant_explains_what_is_missing(portal: SignIn) -> None:
-    page = text(portal().get("/admin/"))
+    page = text(portal().get("/admin/", follow=True))
 
     assert "No devices yet" in page
     assert "There are no events yet" in page
@@ -442,7 +426,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
             certificate(device)
         client.get(url)
         with CaptureQueriesContext(connection) as statements:
-            text(client.get(url))
+            text(client.get(url, follow=True))
         counts.append(len(statements))
 
     assert counts[0] == counts[1]

@@ -60,7 +60,7 @@ def test_a_member_signs_in_with_the_correct_password(membership: Membership) -> 
     client = Client()
 
     assert sign_in(client)["Location"] == "/admin/"
-    assert client.get("/admin/").status_code == 200
+    assert client.get("/admin/", follow=True).status_code == 200
     assert Event.every_tenant.named("person.signed_in").count() == 1
 
 
@@ -114,7 +114,7 @@ def test_setting_up_a_second_factor_shows_a_qr_code_and_recovery_codes(
 
     assert "data:image/svg+xml" in page
     assert len(re.findall(r"<code>[2-9A-Z]{12}</code>", codes_page)) == 10
-    assert client.get("/admin/").status_code == 200
+    assert client.get("/admin/", follow=True).status_code == 200
     assert second_factor.is_active(membership.user)
 
 
@@ -129,7 +129,7 @@ def test_a_second_factor_is_required_after_the_password(membership: Membership) 
     assert "code is wrong" in response.content.decode()
     code = code_of(membership.user, datetime.now(UTC))
     assert client.post("/admin/second-factor/", {"code": code})["Location"] == "/admin/"
-    assert client.get("/admin/").status_code == 200
+    assert client.get("/admin/", follow=True).status_code == 200
 
 
 def test_replacing_the_second_factor_requires_a_new_code_in_every_session(
@@ -138,7 +138,7 @@ def test_replacing_the_second_factor_requires_a_new_code_in_every_session(
     client = Client()
     sign_in(client)
     client.post(SET_UP, {"code": code_of_setup(client, membership.user)})
-    assert client.get("/admin/").status_code == 200
+    assert client.get("/admin/", follow=True).status_code == 200
 
     second_factor.remove(membership.user, now=datetime.now(UTC))
     set_up_factor(membership.user)

@@ -56,7 +56,7 @@ class PortalAdmin(DeclaredFiltersAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
         has_choice = self.service_form is not None and "tenant" in self.service_form.base_fields
-        if not has_choice or obj is not None or not signed_in_user(request).is_superuser:
+        if not has_choice or obj is not None or not signed_in_user(request).sees_every_tenant:
             return fieldsets
         (title, options), *others = fieldsets
         return [(title, {**options, "fields": ("tenant", *options["fields"])}), *others]
@@ -73,13 +73,13 @@ class PortalAdmin(DeclaredFiltersAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = list(super().get_list_display(request))
-        if _has_tenant(self.model) and signed_in_user(request).is_superuser:
+        if _has_tenant(self.model) and signed_in_user(request).sees_every_tenant:
             columns.insert(1, "tenant")
         return columns
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         filters = list(super().get_list_filter(request))
-        if _has_tenant(self.model) and signed_in_user(request).is_superuser:
+        if _has_tenant(self.model) and signed_in_user(request).sees_every_tenant:
             filters.insert(0, "tenant")
         return filters
 
@@ -120,7 +120,7 @@ class SingletonAdmin(PortalAdmin):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        if signed_in_user(request).is_superuser or not self.has_view_permission(request):
+        if signed_in_user(request).sees_every_tenant or not self.has_view_permission(request):
             return super().changelist_view(request, extra_context)
         pages = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         row = self.get_queryset(request).first()

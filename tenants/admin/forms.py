@@ -48,9 +48,9 @@ class ServiceForm(ModelForm):
     @classmethod
     def for_user(cls, user: User) -> type[Self]:
         """Return the form class for a user. Only superusers choose the tenant."""
-        attributes: dict[str, Any] = {"for_superuser": user.is_superuser}
+        attributes: dict[str, Any] = {"for_superuser": user.sees_every_tenant}
         form_class: Any = type(cls.__name__, (cls,), attributes)
-        if not user.is_superuser and "tenant" in form_class.base_fields:
+        if not user.sees_every_tenant and "tenant" in form_class.base_fields:
             del form_class.base_fields["tenant"]
         return form_class
 

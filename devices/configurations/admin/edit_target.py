@@ -67,7 +67,7 @@ def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTar
         PermissionDenied: the user may not view configurations.
     """
     user = signed_in_user(request)
-    if scope == Scope.PLATFORM and user.is_superuser and subject_id == "all":
+    if scope == Scope.PLATFORM and user.sees_every_tenant and subject_id == "all":
         layer = PlatformConfiguration.objects.first()
         return EditTarget(Subject(Scope.PLATFORM), subject_id, None, layer)
     if not request.user.has_perm(VIEW):
@@ -90,7 +90,7 @@ def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTar
 
 def may_manage(request: HttpRequest, scope: str) -> bool:
     if scope == Scope.PLATFORM:
-        return signed_in_user(request).is_superuser
+        return signed_in_user(request).sees_every_tenant
     return request.user.has_perm(MANAGE)
 
 

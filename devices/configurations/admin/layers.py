@@ -93,7 +93,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         the installation is returned, or None if there are several.
         """
         tenant_id = current_tenant_id()
-        if not signed_in_user(request).is_superuser:
+        if not signed_in_user(request).sees_every_tenant:
             return Tenant.objects.filter(pk=tenant_id).first() if tenant_id else None
         chosen = request.GET.get("tenant__id__exact", "")
         rows = Tenant.objects.filter(pk=chosen) if _is_uuid(chosen) else Tenant.objects
@@ -111,7 +111,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         layers = DeviceConfiguration.objects.all()
         tenant_layer = layers.filter(scope=Scope.TENANT).first()
         tag_layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
-        is_superuser = signed_in_user(request).is_superuser
+        is_superuser = signed_in_user(request).sees_every_tenant
         used = [layer.tag_id for layer in tag_layers]
         unused = Tag.objects.exclude(pk__in=used).order_by("name")[:MAX_UNUSED_TAGS]
         return {

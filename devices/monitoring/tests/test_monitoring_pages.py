@@ -190,7 +190,7 @@ def test_the_dashboard_shows_open_alerts_most_severe_first(
     AlertFactory.create(tenant=tenant, device=device, title="Big", severity="critical")
     AlertFactory.create(title="Of another tenant")
 
-    page = portal(Role.VIEWER).get("/admin/").content.decode()
+    page = portal(Role.VIEWER).get("/admin/", follow=True).content.decode()
 
     assert page.index("Big") < page.index("Small")
     assert "Of another tenant" not in page
@@ -200,13 +200,16 @@ def test_the_dashboard_shows_fleet_charts_after_the_first_sample(
     portal: Portal, device: Device
 ) -> None:
     client, now = portal(Role.VIEWER), timezone.now()
-    assert "No device has reported" in client.get("/admin/").content.decode()
+    assert "No device has reported" in client.get("/admin/", follow=True).content.decode()
 
     samples = every_five_minutes(now - timedelta(hours=2), [20, 30, 40])
     report(device, *samples, now=now)
 
-    assert "<canvas data-chart" in client.get("/admin/").content.decode()
+    assert "<canvas data-chart" in client.get("/admin/", follow=True).content.decode()
 
 
 def test_the_dashboard_says_when_there_are_no_open_alerts(portal: Portal) -> None:
-    assert "There are no unacknowledged alerts." in portal().get("/admin/").content.decode()
+    assert (
+        "There are no unacknowledged alerts."
+        in portal().get("/admin/", follow=True).content.decode()
+    )

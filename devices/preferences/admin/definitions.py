@@ -72,7 +72,7 @@ class PreferenceAdmin(DefinitionAdmin):
         context = {
             **(extra_context or {}),
             "platform": [(row, text, row.key in own) for row, text in platform],
-            "may_add": may_add and not signed_in_user(request).is_superuser,
+            "may_add": may_add and not signed_in_user(request).sees_every_tenant,
         }
         return super().changelist_view(request, context)
 

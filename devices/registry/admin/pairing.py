@@ -92,7 +92,7 @@ def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
     """
     user = signed_in_user(request)
     has_second_factor = second_factor_verified(request, second_factor.active_version(user))
-    if user.is_superuser:
+    if user.sees_every_tenant:
         return list(Tenant.objects.values_list("pk", flat=True)[:1000])
     return [
         membership.tenant_id
@@ -127,7 +127,7 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
     messages.success(
         request, f"{device.name} is registered in {data['tenant']}. It now fetches its token."
     )
-    if device.tenant_id == current_tenant_id() or signed_in_user(request).is_superuser:
+    if device.tenant_id == current_tenant_id() or signed_in_user(request).sees_every_tenant:
         return redirect("admin:devices_device_change", device.pk)
     return redirect("admin:pair")
 

@@ -93,7 +93,7 @@ class BulkForm(forms.Form):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not user.is_superuser:
+        if not user.sees_every_tenant:
             del self.fields["tenant"]
 
     def order(self) -> dict[str, Any]:

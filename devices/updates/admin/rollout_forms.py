@@ -139,7 +139,7 @@ class RolloutForm(forms.Form):
         kwargs["initial"] = {"package": package_id} if rollout is None else _initial_values(rollout)
         super().__init__(*args, **kwargs)
         package: Any = self.fields["package"]
-        package.shows_tenant = user.is_superuser
+        package.shows_tenant = user.sees_every_tenant
         visible = visible_to(user, SoftwareUpdate)
         if rollout is not None:
             queryset, package.disabled = visible.filter(deployments=rollout), True

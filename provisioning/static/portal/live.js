@@ -61,7 +61,8 @@
 
   function open() {
     if (stream || document.hidden) return;
-    stream = new EventSource("/admin/live/", { withCredentials: true });
+    const tenant = (location.pathname.match(/^\/t\/[^/]+/) || [""])[0];
+    stream = new EventSource(`${tenant}/admin/live/`, { withCredentials: true });
     // Events may have been missed before a reconnect.
     stream.onopen = () => { if (wasOpen) scheduleRefresh(); wasOpen = true; };
     stream.onmessage = (event) => {
