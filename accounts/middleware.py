@@ -71,6 +71,8 @@ class PortalMiddleware:
         if factor and not verified and match.url_name not in BEFORE_SECOND_FACTOR:
             return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
+        if match.url_name in ALWAYS:
+            return None
         if not self._enter(request, user):
             return None if match.url_name in WITHOUT_TENANT else choose_tenant(request, user)
         if match.url_name == "index" and request.method == "GET" and _has_no_address(request):

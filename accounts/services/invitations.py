@@ -11,7 +11,6 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
-from django.urls import reverse
 
 from accounts.errors import (
     AddressNotProved,
@@ -33,7 +32,7 @@ from core.querysets import first_or_raise
 from events.services.outbox import record
 from tenants import tokens
 from tenants.context import every_tenant_scope, tenant_scope
-from tenants.models import Membership, Role, User
+from tenants.models import Membership, Role, Tenant, User
 
 LIFETIME = timedelta(days=7)
 PURPOSE = "invitation"
@@ -114,7 +113,8 @@ def send_mail(invitation_id: str) -> None:
 
 
 def link_of(token: str) -> str:
-    return f"{settings.PUBLIC_URL}{reverse('admin:invitation', args=[token])}"
+    """Return the address of an invitation. It names no tenant, whose portal is closed so far."""
+    return f"{settings.PUBLIC_URL}/admin/invitation/{token}/"
 
 
 def by_token(token: str, *, now: datetime) -> Invitation:
@@ -126,6 +126,16 @@ def by_token(token: str, *, now: datetime) -> Invitation:
     with every_tenant_scope():
         rows = Invitation.every_tenant.pending(now).filter(digest=tokens.digest(token))
         return first_or_raise(rows.select_related("tenant"), InvitationEnded)
+
+
+def accepted_by(user: User, *, token: str) -> Tenant | None:
+    """Return the tenant of an invitation that the user has accepted by this link, or None."""
+    with every_tenant_scope():
+        rows = Invitation.every_tenant.filter(
+            digest=tokens.digest(token), email=user.email, end=Invitation.End.ACCEPTED
+        )
+        row = rows.select_related("tenant").first()
+    return None if row is None else row.tenant
 
 
 @transaction.atomic

@@ -36,10 +36,17 @@ def admin(tenant: Tenant) -> Client:
 
 def invite(admin: Client, email: str, role: str = "viewer") -> str:
     """Invite a person in the portal. Return the path of the link that the page shows."""
-    page = admin.post(ADD, {"email": email, "role": role}).content.decode()
-    match = re.search(r"/admin/invitation/[\w-]{43}/", page)
+    slug = Tenant.objects.get(pk=tenant_of(admin)).slug
+    page = admin.post(f"/t/{slug}{ADD}", {"email": email, "role": role}).content.decode()
+    match = re.search(r"http://localhost:8000(/admin/invitation/[\w-]{43}/)", page)
     assert match is not None, page
-    return match[0]
+    return match[1]
+
+
+def tenant_of(client: Client) -> Any:
+    """Return the id of the only tenant of the signed-in user."""
+    user_id = client.session["_auth_user_id"]
+    return Membership.every_tenant.get(user_id=user_id).tenant_id
 
 
 def is_member(email: str, tenant: Tenant) -> bool:
@@ -60,8 +67,12 @@ def test_an_invited_person_is_no_member_until_the_account_is_created_by_the_link
     assert membership.user.check_password(PASSWORD)
     assert not membership.user.address_proved
     client = Client()
-    client.post("/admin/login/", {"username": "new@example.com", "password": PASSWORD})
-    assert client.get("/admin/devices/device/").status_code == 200
+    signing_in = client.post(
+        response["Location"], {"username": "new@example.com", "password": PASSWORD, "next": link}
+    )
+    assert signing_in["Location"] == link
+    assert client.get(link)["Location"] == f"/t/{tenant.slug}/admin/"
+    assert client.get(f"/t/{tenant.slug}/admin/devices/device/").status_code == 200
 
 
 def test_a_link_works_once_and_expires(admin: Client, tenant: Tenant) -> None:

@@ -14,6 +14,7 @@ from core.limits import Rate
 from devices.registry.tests.waiting import wait_until
 from events.models import Event
 from events.tests.mail_server import mail_server
+from provisioning.portal.account_pages import browser_name
 from tenants.models import Role, User
 from tenants.tests.factories import MembershipFactory
 
@@ -70,6 +71,20 @@ def test_a_user_signs_out_all_other_sessions_or_everywhere(user: User) -> None:
 
     assert not is_signed_in(clients[0])
     assert Event.every_tenant.named("person.signed_out_everywhere").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/1 Safari/1", "Chrome on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/1 Safari/1 Edg/1", "Edge on Windows"),
+        ("Mozilla/5.0 (Linux; Android 9) Gecko/1 Firefox/1", "Firefox on Android"),
+        ("curl/8", "curl/8"),
+        ("", "Unknown"),
+    ],
+)
+def test_a_session_shows_the_browser_and_the_system(user_agent: str, name: str) -> None:
+    assert browser_name(user_agent) == name
 
 
 def test_nobody_signs_out_the_session_of_another_user(user: User) -> None:

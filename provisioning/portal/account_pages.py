@@ -27,6 +27,22 @@ from tenants.context import caller_network
 from tenants.models import User
 
 RESETS = Limit("password_reset")
+# Marks in a `User-Agent`. The first that is found counts, because many browsers name others.
+BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iOS"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
 
 
 class SignInForm(AuthenticationForm):
@@ -102,9 +118,21 @@ def sessions(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Sessions",
-        "sessions": [(row, str(row.pk) == own) for row in user.sessions.all()[:100]],
+        "sessions": [
+            (row, browser_name(row.browser), str(row.pk) == own)
+            for row in user.sessions.all()[:100]
+        ],
     }
     return TemplateResponse(request, "portal/sessions.html", context)
+
+
+def browser_name(user_agent: str) -> str:
+    """Return the browser and the system that a `User-Agent` names, such as "Firefox on Linux"."""
+    browser = next((name for mark, name in BROWSERS if mark in user_agent), "")
+    system = next((name for mark, name in SYSTEMS if mark in user_agent), "")
+    if not browser:
+        return user_agent[:40] or "Unknown"
+    return f"{browser} on {system}" if system else browser
 
 
 def _sign_out(request: HttpRequest, user: User, own: str) -> HttpResponse:

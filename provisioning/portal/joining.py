@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminPasswordWidget
 
+from accounts.middleware import tenant_address
 from accounts.models import Invitation
 from accounts.services import invitations
 from core import clock
@@ -45,6 +46,10 @@ class AccountForm(forms.Form):
 @never_cache
 def join(request: HttpRequest, token: str) -> HttpResponse:
     """Let the invited person accept or decline, after a sign-in or with a new account."""
+    if isinstance(request.user, User):
+        tenant = invitations.accepted_by(request.user, token=token)
+        if tenant is not None:
+            return redirect(tenant_address(tenant.slug))
     try:
         invitation = invitations.by_token(token, now=clock.now())
         if isinstance(request.user, User):
@@ -66,7 +71,7 @@ def _answer(request: HttpRequest, user: User, invitation: Invitation) -> HttpRes
     if request.method == "POST":
         invitations.accept(invitation=invitation, user=user, now=clock.now())
         messages.success(request, f"You are now a member of {invitation.tenant.name}.")
-        return redirect("admin:index")
+        return redirect(tenant_address(invitation.tenant.slug))
     return _page(request, {"invitation": invitation, "is_other": is_other})
 
 
@@ -92,6 +97,4 @@ def _without_account(request: HttpRequest, invitation: Invitation) -> HttpRespon
 
 def _page(request: HttpRequest, values: Mapping[str, object], *, status: int = 200) -> HttpResponse:
     context = {**admin.site.each_context(request), "title": "Invitation", **values}
-    response = TemplateResponse(request, "portal/invitation.html", context, status=status)
-    response["Referrer-Policy"] = "no-referrer"  # the address contains the token
-    return response
+    return TemplateResponse(request, "portal/invitation.html", context, status=status)
