@@ -34,6 +34,20 @@ class ProxyHeadersMiddleware:
         return self.get_response(request)
 
 
+class RedirectStatusMiddleware:
+    """Redirect to HTTPS with 308, so that a client repeats a POST as a POST (RFC 9110)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        location = response.headers.get("Location", "")
+        if response.status_code == 301 and location.startswith("https://"):
+            response.status_code = 308
+        return response
+
+
 class ContentPolicyMiddleware:
     """Set `Content-Security-Policy` and `Permissions-Policy`, and let nobody cache the API.
 

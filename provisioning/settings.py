@@ -170,6 +170,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "provisioning.portal.middleware.TenantAddressMiddleware",
     "provisioning.headers.ProxyHeadersMiddleware",
+    "provisioning.headers.RedirectStatusMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "provisioning.headers.ContentPolicyMiddleware",

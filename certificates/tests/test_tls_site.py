@@ -18,7 +18,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.external_tools import requires_tools, run_tool, tool_marks
 from certificates.tests.issuance import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.tls_site import Site, running_site
+from certificates.tests.tls_site import NAME, Site, running_site
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.services.connect_response import PATH
@@ -79,7 +79,7 @@ def test_a_device_connects_with_its_certificate_until_it_is_revoked(
     for options in (forged, underscores):
         assert site.curl("/devices/me", *options)[0] == 401
         status, _ = site.curl("/devices/me", *options, *tls, url=direct_url)
-        assert status in (301, 401)
+        assert status in (308, 401)
 
 
 def test_a_certificate_of_another_ca_is_rejected_by_the_proxy(site: Site) -> None:
@@ -221,3 +221,35 @@ def test_push_notifications_pass_the_proxy_without_delay(
         lines = [subscriber.stdout.readline().strip() for _ in range(3)]
         subscriber.terminate()
     assert lines == ["", "id: 1", 'data: {"sequence": 1}']
+
+
+def test_the_metrics_are_blocked_however_the_path_is_written(site: Site) -> None:
+    http = f"http://{NAME}:{site.http}"
+    for url in (site.url, http):
+        for path in ("/metrics", "/%6detrics", "/./metrics", "/x/../metrics", "//metrics"):
+            assert site.curl(path, "--path-as-is", url=url)[0] in (404, 400), (url, path)
+        status, body = site.curl("/%256detrics", url=url)
+        assert "http_requests_total" not in body
+        assert status in (404, 308)
+
+
+def test_plain_http_redirects_known_hosts_only_and_repeats_no_other(site: Site) -> None:
+    http = f"http://{NAME}:{site.http}"
+
+    status, headers = site.curl("/admin/", "--include", url=http)
+    other, answer = site.curl("/", "--include", "--header", "Host: evil.example", url=http)
+
+    assert (status, f"https://{NAME}" in headers) == (308, True)
+    assert other == 400
+    assert "evil.example" not in answer
+    assert "nginx/" not in headers + answer
+
+
+def test_only_ciphers_with_forward_secrecy_are_accepted(site: Site) -> None:
+    def status_with(cipher: str) -> int:
+        options = ("--tls-max", "1.2", "--ciphers", cipher)
+        return site.curl("/health/live", *options)[0]
+
+    assert status_with("ECDHE-ECDSA-AES128-GCM-SHA256") == 200
+    assert status_with("ECDHE-ECDSA-AES128-SHA") == 0
+    assert status_with("AES128-GCM-SHA256") == 0

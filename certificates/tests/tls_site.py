@@ -148,7 +148,7 @@ def _nginx(site: Site) -> "subprocess.Popen[bytes]":
         "    server stream-2:9000 max_fails=2 fail_timeout=5s;\n": "",
         "stream-1:9000": f"127.0.0.1:{site.stream}",
         "web-1:8000": f"127.0.0.1:{site.application}",
-        "listen 80;": f"listen 127.0.0.1:{site.http};",
+        "listen 80 default_server;": f"listen 127.0.0.1:{site.http} default_server;",
         "listen 443 ssl;": f"listen 127.0.0.1:{site.https} ssl;\n    proxy_bind {PROXY};",
         "/etc/nginx/tls": str(site.folder),
         "/etc/nginx/trust": str(site.trust),

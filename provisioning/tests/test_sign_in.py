@@ -132,6 +132,19 @@ def test_a_second_factor_is_required_after_the_password(membership: Membership) 
     assert client.get("/admin/", follow=True).status_code == 200
 
 
+def test_superusers_need_a_second_factor_where_the_portal_uses_https(settings: Any) -> None:
+    user = User.objects.create_superuser("root@example.com", PASSWORD)
+    client = Client()
+    client.force_login(user)
+    assert client.get("/admin/devices/device/").status_code == 200
+
+    settings.SESSION_COOKIE_SECURE = True  # as with PUBLIC_URL=https://…
+
+    assert client.get("/admin/devices/device/")["Location"] == SET_UP
+    client.post(SET_UP, {"code": code_of_setup(client, user)})
+    assert client.get("/admin/devices/device/").status_code == 200
+
+
 def test_replacing_the_second_factor_requires_a_new_code_in_every_session(
     membership: Membership,
 ) -> None:

@@ -83,7 +83,7 @@ def test_x_forwarded_proto_is_accepted_from_trusted_proxies_only(settings: Any) 
     untrusted = client.get("/admin/login/", REMOTE_ADDR="203.0.113.9")
     trusted = client.get("/admin/login/", REMOTE_ADDR="198.51.100.7")
 
-    assert (untrusted.status_code, trusted.status_code) == (301, 200)
+    assert (untrusted.status_code, trusted.status_code) == (308, 200)
 
 
 def test_x_forwarded_for_of_an_untrusted_client_is_ignored(rates: Any, address: str) -> None:
