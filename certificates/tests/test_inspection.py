@@ -184,11 +184,11 @@ def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(
         DeviceCertificatesService().store.certificate_of(device.pk).unlink()
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
     client.force_login(member.user)
-    assert b"The first inspection is in progress" in client.get("/admin/").content
+    assert b"The first inspection is in progress" in client.get("/admin/", follow=True).content
 
     run_full_pass(now)
 
-    page = client.get("/admin/").content.decode()
+    page = client.get("/admin/", follow=True).content.decode()
     assert "The last full inspection ended" in page
     assert page.count(".pem is missing.") == 1, "findings of another tenant are hidden"
     assert str(own_device.pk) in page
