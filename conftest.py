@@ -21,6 +21,7 @@ from devices.metrics.services import partitions
 from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import wait_until
 from provisioning.tests.processes import subprocess_environment
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant
@@ -74,6 +75,29 @@ def certificates_root(tmp_path: Path, authority: Path) -> Iterator[Path]:
     settings.CERTIFICATES_ROOT = str(root)
     yield root
     settings.CERTIFICATES_ROOT = before
+
+
+@pytest.fixture(autouse=True)
+def quiet_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Wait for the requests of a live server before the database is emptied.
+
+    Emptying the tables locks all of them, and would deadlock with a request.
+    """
+    if "live_server" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("transactional_db")  # so that this fixture ends first
+    yield
+    wait_until(_other_sessions_are_idle)
+
+
+def _other_sessions_are_idle() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE state <> 'idle'"
+            " AND datname = current_database() AND pid <> pg_backend_pid())"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 @pytest.fixture
