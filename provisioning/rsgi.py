@@ -85,7 +85,7 @@ class Application:
         self.uploads: Counter[str] = Counter()  # running uploads by tenant
         self.queue = FairQueue(
             places=settings.WEB_THREADS,
-            most_of_caller=max(1, settings.WEB_THREADS // 2),
+            most_of_caller=max(1, settings.WEB_THREADS - 1),
             most_waiting=MAX_WAITING,
             most_waiting_of_caller=MAX_WAITING_OF_CALLER,
         )
