@@ -34,6 +34,8 @@ class DatabaseUnavailableFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if not is_unavailable(error):
+            error = error.__cause__ if error is not None else None  # of a domain error
+        if not is_unavailable(error):
             return True
         previous, now = self._logged_at.get(record.name), time.monotonic()
         if previous is not None and now - previous < REPEAT_SECONDS:

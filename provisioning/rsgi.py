@@ -116,8 +116,8 @@ class Application:
         """
         credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE", "")
         caller = credential if credential in self.known else _address(environ)
-        # Limits of anonymous callers count all paths, others may depend on the path.
-        limited = (caller, environ["PATH_INFO"] if credential else "")
+        # By path, because an endpoint may have a limit of its own.
+        limited = (caller, f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         if (refusal := self.refusals.get(limited, time.monotonic())) is not None:
             return refusal
         try:

@@ -141,8 +141,11 @@ def test_requests_succeed_within_seconds_after_a_fault(
     own: OwnServers, port: int, device: str, fault: str, cure: str, state: str
 ) -> None:
     own.as_superuser(fault, TERMINATE)
+    before = len(own.log("web"))
     try:
         wait_until(lambda: connect(port, device).status == 503)
+        assert request(port, "/devices/metrics", device, {"cpu_usage": 1}).status == 503
+        assert "Traceback" not in own.log("web")[before:]
         assert_unavailable(connect(port, device))
         wait_until(lambda: database_state(port) == state)
     finally:
