@@ -5,6 +5,7 @@ Each connection sends one request at a time.
 
 import json
 import multiprocessing
+import os
 import socket
 import threading
 import time
@@ -70,7 +71,15 @@ def json_client(port: int) -> Iterator[Callable[[bytes], Any]]:
         yield send
 
 
-def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> LoadResult:
+def run(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    interval: float = 0.0,
+    niceness: int = 0,
+) -> LoadResult:
     """Send the requests repeatedly over some connections and measure the latencies.
 
     The load generator runs in a separate process, so that it does not wait for the GIL
@@ -81,11 +90,14 @@ def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: floa
         requests: The requests, which are distributed over the connections.
         connections: The number of connections.
         seconds: How long to send requests.
+        interval: The seconds from one request of a connection to its next.
+        niceness: How much the load generator yields the processor to other processes.
     """
     context = multiprocessing.get_context("fork")
     results: Queue[LoadResult] = context.Queue()
     process = context.Process(
-        target=_run_connections, args=(port, requests, connections, seconds, results)
+        target=_run_connections,
+        args=(port, requests, connections, seconds, interval, niceness, results),
     )
     process.start()
     result = results.get(timeout=seconds + 60)
@@ -98,8 +110,11 @@ def _run_connections(
     requests: Sequence[bytes],
     connections: int,
     seconds: float,
+    interval: float,
+    niceness: int,
     results: "Queue[LoadResult]",
 ) -> None:
+    os.nice(niceness)
     latencies: list[float] = []
     failures: list[int] = []
     started = time.perf_counter()
@@ -107,7 +122,7 @@ def _run_connections(
     threads = [
         threading.Thread(
             target=_run_connection,
-            args=(port, requests[number::connections], until, latencies, failures),
+            args=(port, requests[number::connections], until, interval, latencies, failures),
         )
         for number in range(connections)
     ]
@@ -120,7 +135,12 @@ def _run_connections(
 
 
 def _run_connection(
-    port: int, requests: Sequence[bytes], until: float, latencies: list[float], failures: list[int]
+    port: int,
+    requests: Sequence[bytes],
+    until: float,
+    interval: float,
+    latencies: list[float],
+    failures: list[int],
 ) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -135,6 +155,7 @@ def _run_connection(
                     latencies.append(time.perf_counter() - started)
                 else:
                     failures.append(status)
+                time.sleep(max(0.0, started + interval - time.perf_counter()))
 
 
 def _read_status(connection: socket.socket) -> int:

@@ -26,6 +26,7 @@ from tenants.models import Tenant
 PORT = 8979
 SECONDS = 8.0
 ATTACKERS = 16  # connections
+ATTACK_INTERVAL = 0.016  # seconds between two requests of a connection: 1,000/s in total
 VICTIMS = 4
 
 
@@ -82,7 +83,12 @@ def _attacking(requests: list[bytes]) -> Iterator[None]:
     thread = threading.Thread(
         target=load.run,
         args=(PORT, repeated),
-        kwargs={"connections": ATTACKERS, "seconds": SECONDS + 2},
+        kwargs={
+            "connections": ATTACKERS,
+            "seconds": SECONDS + 2,
+            "interval": ATTACK_INTERVAL,
+            "niceness": 10,  # an attacker has a processor of its own
+        },
     )
     thread.start()
     time.sleep(1)

@@ -9,23 +9,20 @@ upload is written to the disk after Django has accepted the upload.
 import asyncio
 import gc
 import io
-import json
 import logging
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 
 from core import uploads
 from core.downloads import LocalFile, LocalFileResponse
-from core.errors import random_retry_after
 from provisioning.fair_queue import FairQueue, KnownCredentials, QueueFull, RecentRefusals
+from provisioning.refusals import BodyTooLarge, BodyTooSlow, Overloaded, Refusal, Unanswered
+from provisioning.upload_receiver import UploadReceiver
 from provisioning.wsgi import open_response
 from tenants.middleware import forwarded_address
 
@@ -34,15 +31,11 @@ LIVE = b'{"status": "ok"}'
 MAX_WAITING = 2000  # requests in one process that wait for a thread
 MAX_WAITING_OF_CALLER = 500  # thousands of devices may share an address until they are known
 MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
+SMALL_BODY = 64 * 1024  # bytes; a larger body of a refused request is not read
 logger = logging.getLogger(__name__)
 
 UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # CGI names without HTTP_
 
-MAX_CHUNK_SECONDS = 20.0  # until the next chunk of an upload
-MIN_UPLOAD_RATE = 50_000  # bytes per second received, on average over `RATE_WINDOW`
-RATE_WINDOW = 20.0  # seconds
-MAX_UPLOADS = 4  # at a time, in one process
-MAX_UPLOADS_OF_TENANT = 2
 UPLOAD_PATHS = re.compile(
     r"/updates/packages/[0-9a-f-]{36}/file"
     r"|(?:/t/[-\w]+)?/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
@@ -56,33 +49,11 @@ upload_threads = ThreadPoolExecutor(2, thread_name_prefix="keeping")
 Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
 
-class Refusal(Exception):
-    """An error response that is sent without running Django. With 503, it has `Retry-After`."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        error = {"code": code, "detail": detail, "attr": None}
-        kind = "client_error" if status < 500 else "server_error"
-        self.status = status
-        self.body = json.dumps({"type": kind, "errors": [error]}).encode()
-        self._headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(self.body))),
-            ("connection", "close"),  # the rest of the body is not read
-        ]
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        if self.status != 503:
-            return self._headers
-        return [*self._headers, ("retry-after", str(random_retry_after()))]
-
-
 class Application:
     """The RSGI application. The server runs one coroutine per request."""
 
     def __init__(self) -> None:
-        self.uploads: Counter[str] = Counter()  # running uploads by tenant
+        self.uploads = UploadReceiver(files)
         self.queue = FairQueue(
             places=settings.WEB_THREADS,
             most_of_caller=max(1, settings.WEB_THREADS - 1),
@@ -102,11 +73,30 @@ class Application:
             if scope.method == "PUT" and UPLOAD_PATHS.fullmatch(scope.path):
                 answer = await self._uploaded(scope, protocol)
             else:
-                answer = await self._answered(_environ(scope, await _body(scope, protocol)))
+                answer = await self._answered_with_body(scope, protocol)
         except Refusal as refusal:
             protocol.response_bytes(refusal.status, refusal.headers, refusal.body)
             return
         await _send(protocol, *answer)
+
+    async def _answered_with_body(self, scope: Any, protocol: Any) -> Answer:
+        environ = _environ(scope)
+        if (_content_length(scope) or 0) > SMALL_BODY:
+            refusal = self.refusals.get(self._limited(environ), time.monotonic())
+            if refusal is not None:
+                status, headers, content = refusal
+                return status, [*headers, ("connection", "close")], content
+        _set_body(environ, await _body(scope, protocol))
+        return await self._answered(environ)
+
+    def _caller(self, environ: dict[str, Any]) -> str:
+        """Return the credential if it was accepted recently, otherwise the address."""
+        credential = _credential(environ)
+        return credential if credential in self.known else _address(environ)
+
+    def _limited(self, environ: dict[str, Any]) -> tuple[str, str]:
+        """Return the caller and the endpoint, which may have a limit of its own."""
+        return self._caller(environ), f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
     async def _answered(self, environ: dict[str, Any]) -> Answer:
         """Return Django's answer. Refuse the request if the threads are stuck or overloaded.
@@ -114,10 +104,8 @@ class Application:
         A thread that waits for a stopped database cannot be interrupted. It ends its request
         later; a request that has no thread yet is dropped.
         """
-        credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE", "")
-        caller = credential if credential in self.known else _address(environ)
-        # By path, because an endpoint may have a limit of its own.
-        limited = (caller, f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        credential = _credential(environ)
+        caller, _ = limited = self._limited(environ)
         if (refusal := self.refusals.get(limited, time.monotonic())) is not None:
             return refusal
         try:
@@ -125,9 +113,9 @@ class Application:
                 await self.queue.acquire(caller)
                 answer = await self._in_thread(environ, caller)
         except TimeoutError:
-            raise _UNANSWERED from None
+            raise Unanswered from None
         except QueueFull:
-            raise _OVERLOADED from None
+            raise Overloaded from None
         if credential and answer[0] < 400:
             self.known.add(credential)
         if answer[0] == 429 and (caller == credential or not credential):
@@ -147,7 +135,7 @@ class Application:
 
     async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
         """Let Django accept the upload, read the file, and pass the file to Django."""
-        environ = _environ(scope, b"")
+        environ = _environ(scope)
         length = _content_length(scope)
         environ[uploads.ENVIRON_KEY] = uploads.AdmissionRequest(length)
         status, headers, content = await self._answered(environ)
@@ -155,27 +143,16 @@ class Application:
         if limit is None:
             return status, [*headers, ("connection", "close")], content
         most, tenant = limit.split(" ")
-        with self._upload_of(tenant):
+        with self.uploads.counted(tenant):
             spool = uploads.UploadWriter(int(most))
             try:
-                environ = _environ(scope, b"")
-                environ[uploads.ENVIRON_KEY] = await _spooled(protocol, spool, length or 0)
+                environ = _environ(scope)
+                environ[uploads.ENVIRON_KEY] = await self.uploads.receive(
+                    protocol, spool, length or 0
+                )
                 return await _run(environ, upload_threads)
             finally:
                 spool.remove()
-
-    @contextmanager
-    def _upload_of(self, tenant: str) -> Iterator[None]:
-        """Count an upload. Raise a `Refusal` if all places, or those of the tenant, are taken."""
-        if self.uploads.total() >= MAX_UPLOADS or self.uploads[tenant] >= MAX_UPLOADS_OF_TENANT:
-            raise Refusal(429, "uploads_busy", "Too many files are being uploaded now.")
-        self.uploads[tenant] += 1
-        try:
-            yield
-        finally:
-            self.uploads[tenant] -= 1
-            if not self.uploads[tenant]:
-                del self.uploads[tenant]
 
 
 async def _run(environ: dict[str, Any], pool: ThreadPoolExecutor) -> Answer:
@@ -224,53 +201,8 @@ async def _send_chunks(transport: Any, response: Any) -> None:
         await loop.run_in_executor(files, response.close)
 
 
-async def _spooled(protocol: Any, spool: uploads.UploadWriter, length: int) -> uploads.UploadedFile:
-    """Write the body to the disk. Refuse a client that sends too slowly."""
-    try:
-        await _write(protocol, spool)
-    except TimeoutError:
-        raise Refusal(408, "request_timeout", "The file did not arrive in time.") from None
-    except uploads.TooLarge:
-        raise _TOO_LARGE from None
-    except RuntimeError:
-        raise _TRUNCATED from None
-    except OSError:
-        logger.exception("An uploaded file could not be written")
-        raise _NOT_STORED from None
-    if spool.size < length:
-        raise _TRUNCATED
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(files, spool.finish)
-
-
-async def _write(protocol: Any, spool: uploads.UploadWriter) -> None:
-    """Write the chunks. Raise TimeoutError if the client sends too slowly."""
-    loop, chunks, buffer = asyncio.get_running_loop(), aiter(protocol), bytearray()
-    chunk: bytes | None = b""
-    window_start, received = loop.time(), 0
-    while chunk is not None:
-        chunk = await _next(chunks)
-        received += len(chunk or b"")
-        if (seconds := loop.time() - window_start) > RATE_WINDOW:
-            if received < MIN_UPLOAD_RATE * seconds:
-                raise TimeoutError
-            window_start, received = loop.time(), 0
-        buffer += chunk or b""
-        if chunk is None or len(buffer) >= uploads.CHUNK:
-            await loop.run_in_executor(files, spool.write, bytes(buffer))
-            buffer.clear()
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    """Return the next chunk, None at the end.
-
-    The built-in `anext` with a default would crash here.
-    """
-    async with asyncio.timeout(MAX_CHUNK_SECONDS):
-        try:
-            return await chunks.__anext__()
-        except StopAsyncIteration:
-            return None
+def _credential(environ: dict[str, Any]) -> str:
+    return environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE") or ""
 
 
 def _address(environ: dict[str, Any]) -> str:
@@ -283,13 +215,6 @@ def _content_length(scope: Any) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 16 else None
 
 
-_TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
-_NOT_STORED = Refusal(503, "unavailable", "The server cannot store the file now.")
-_OVERLOADED = Refusal(503, "overloaded", "The server has too many requests. Try again later.")
-_UNANSWERED = Refusal(503, "unavailable", "The server could not answer in time.")
-_TRUNCATED = Refusal(400, "upload_truncated", "The upload was interrupted. Nothing was stored.")
-
-
 async def _body(scope: Any, protocol: Any) -> bytes:
     headers, limit = scope.headers, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     has_length = "content-length" in headers
@@ -297,14 +222,14 @@ async def _body(scope: Any, protocol: Any) -> bytes:
         return b""
     length = headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 15 or int(length) > limit:
-        raise Refusal(413, "request_too_large", "The request body is too large.")
+        raise BodyTooLarge
     try:
         async with asyncio.timeout(MAX_BODY_SECONDS):
             if has_length:
                 return bytes(await protocol())
             return await _chunks(protocol, limit)
     except TimeoutError:
-        raise Refusal(408, "request_timeout", "The request body did not arrive in time.") from None
+        raise BodyTooSlow from None
 
 
 async def _chunks(protocol: Any, limit: int) -> bytes:
@@ -313,12 +238,12 @@ async def _chunks(protocol: Any, limit: int) -> bytes:
     async for chunk in protocol:
         body += chunk
         if len(body) > limit:
-            raise Refusal(413, "request_too_large", "The request body is too large.")
+            raise BodyTooLarge
     return bytes(body)
 
 
-def _environ(scope: Any, body: bytes) -> dict[str, Any]:
-    """Return the request as a WSGI environment (PEP 3333)."""
+def _environ(scope: Any) -> dict[str, Any]:
+    """Return the request without its body as a WSGI environment (PEP 3333)."""
     server, _, port = scope.server.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
@@ -331,7 +256,7 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
@@ -344,9 +269,13 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
         key = key if key in UNPREFIXED else f"HTTP_{key}"
         separator = "; " if key == "HTTP_COOKIE" else ","
         environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
+    return environ
+
+
+def _set_body(environ: dict[str, Any], body: bytes) -> None:
+    environ["wsgi.input"] = io.BytesIO(body)
     if body:
         environ["CONTENT_LENGTH"] = str(len(body))
-    return environ
 
 
 app = Application()

@@ -1,5 +1,8 @@
 """The OpenAPI document at `/schema`, built once per process."""
 
+import os
+import subprocess
+import sys
 import threading
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -11,6 +14,10 @@ from rest_framework.request import Request
 
 from core.errors import Unavailable
 from core.rest.caching import not_modified_response
+from provisioning.var import BASE
+
+MAX_BUILD_SECONDS = 120
+_COMMAND_FORMATS = {"yaml": "openapi", "json": "openapi-json"}
 
 
 class DocumentNotReady(Unavailable):
@@ -20,33 +27,53 @@ class DocumentNotReady(Unavailable):
 
 
 class Document:
-    """The rendered document by media type. A build takes seconds of CPU time.
+    """The rendered document by format. A build takes seconds of CPU time.
 
-    Only one thread builds it. The others do not wait, so they stay free for other requests.
+    It runs in a process of its own with a low priority, so that it does not slow down
+    other requests. Only one thread waits for it, so the others stay free.
     """
 
     def __init__(self) -> None:
         self._rendered: dict[str, bytes] = {}
         self._building = threading.Lock()
 
-    def rendered(self, renderer: Any, generator_class: Any) -> bytes:
-        """Return the document in the media type of a renderer.
+    def rendered(self, format_name: str) -> bytes:
+        """Return the document as `yaml` or `json`.
 
         Raises:
             DocumentNotReady: another thread is building the document.
         """
-        content = self._rendered.get(renderer.media_type)
+        content = self._rendered.get(format_name)
         if content is not None:
             return content
         if not self._building.acquire(blocking=False):
             raise DocumentNotReady
         try:
-            schema = generator_class().get_schema(request=None, public=True)
-            content = renderer.render(schema, renderer_context={})
-            self._rendered[renderer.media_type] = content
+            content = self._rendered[format_name] = _build(format_name)
             return content
         finally:
             self._building.release()
+
+
+def _build(format_name: str) -> bytes:
+    command = [
+        sys.executable,
+        "manage.py",
+        "spectacular",
+        "--format",
+        _COMMAND_FORMATS[format_name],
+    ]
+    environment = {**os.environ, "PROCESS_ROLE": "command"}
+    with subprocess.Popen(command, cwd=BASE, stdout=subprocess.PIPE, env=environment) as process:
+        os.setpriority(os.PRIO_PROCESS, process.pid, 10)
+        try:
+            content, _ = process.communicate(timeout=MAX_BUILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return content
 
 
 class DocumentView(SpectacularAPIView):
@@ -58,7 +85,7 @@ class DocumentView(SpectacularAPIView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         renderer: Any = request.accepted_renderer
-        content = self.document.rendered(renderer, self.generator_class)
+        content = self.document.rendered(renderer.format)
         etag = f'"{sha256(content).hexdigest()[:32]}"'
         unchanged = not_modified_response(request, etag)
         headers = {

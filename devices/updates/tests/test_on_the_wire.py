@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -114,12 +113,26 @@ class Server:
 
 
 @pytest.fixture
-def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Server]:
+def rate_window() -> int:
+    """Return the seconds over which the rate of an upload is measured."""
+    return 20
+
+
+@pytest.fixture
+def server(
+    store: dict[str, str], rate_window: int, tenant: Tenant, tmp_path: Path
+) -> Iterator[Server]:
     (port,) = free_ports(1)
     uploads = tmp_path / "spool"
     process = subprocess.Popen(
         command_line("web", port=port),
-        env={**subprocess_environment(), **store, "UPLOADS_ROOT": str(uploads), "WEB_WORKERS": "1"},
+        env={
+            **subprocess_environment(),
+            **store,
+            "UPLOADS_ROOT": str(uploads),
+            "UPLOAD_RATE_WINDOW_SECONDS": str(rate_window),
+            "WEB_WORKERS": "1",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -267,34 +280,44 @@ def test_an_interrupted_upload_stores_nothing(server: Server, package: SoftwareU
     assert (package.sha256, package.stored_name) == ("", "")
 
 
-@on_disk
-def test_slow_senders_are_disconnected_and_a_tenant_has_a_share_of_the_uploads(
-    server: Server, package: SoftwareUpdate
-) -> None:
-    def begin() -> http.client.HTTPConnection:
-        connection = server.connect()
-        connection.putrequest("PUT", path_of(package))
-        connection.putheader("Authorization", f"Bearer {server.token}")
-        connection.putheader("Content-Length", str(2_000_000_000))
-        connection.endheaders()
-        connection.send(b"x")
-        return connection
+def begin_upload(server: Server, package: SoftwareUpdate) -> http.client.HTTPConnection:
+    connection = server.connect()
+    connection.putrequest("PUT", path_of(package))
+    connection.putheader("Authorization", f"Bearer {server.token}")
+    connection.putheader("Content-Length", str(2_000_000_000))
+    connection.endheaders()
+    connection.send(b"x")
+    return connection
 
-    slow = [begin() for _ in range(2)]
+
+@pytest.mark.parametrize("store", ["disk"], indirect=True)
+@pytest.mark.parametrize("rate_window", [600])
+def test_a_tenant_has_a_share_of_the_uploads(server: Server, package: SoftwareUpdate) -> None:
+    first = [begin_upload(server, package) for _ in range(2)]
     wait_until(lambda: len(server.leftover_files()) == 2)
-    third = begin()
+
+    third = begin_upload(server, package)
 
     assert server.open.enter_context(third.getresponse()).status == 429
-    started = time.monotonic()
-    while time.monotonic() - started < 22:  # a byte a second
-        for connection in slow:
-            with suppress(OSError):
-                connection.send(b"x")
-        time.sleep(1)
-    for connection in slow:
-        with suppress(http.client.HTTPException, OSError):
-            assert connection.getresponse().status == 408
-    wait_until(lambda: server.leftover_files() == [], timeout=10)
+    for connection in first:
+        connection.close()
+    wait_until(lambda: server.leftover_files() == [])
+
+
+@pytest.mark.parametrize("store", ["disk"], indirect=True)
+@pytest.mark.parametrize("rate_window", [2])
+def test_a_slow_sender_is_disconnected(server: Server, package: SoftwareUpdate) -> None:
+    connection = begin_upload(server, package)
+    wait_until(lambda: len(server.leftover_files()) == 1)
+
+    def is_refused() -> bool:
+        with suppress(OSError):
+            connection.send(b"x")  # a few bytes each second, so only the rate is too low
+        return server.leftover_files() == []
+
+    wait_until(is_refused, timeout=60)
+    with suppress(http.client.HTTPException, OSError):
+        assert connection.getresponse().status == 408
 
 
 @on_disk

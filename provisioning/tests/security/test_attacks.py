@@ -95,6 +95,7 @@ def while_running(attack: Callable[[], Any], check: Callable[[], bool]) -> Any:
         running = pool.submit(attack)
         while not running.done():
             assert check()
+            time.sleep(0.5)  # a device has a limit of its own
         return running.result()
 
 
