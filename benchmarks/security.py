@@ -24,7 +24,7 @@ from tenants.context import tenant_scope
 from tenants.models import Tenant
 
 PORT = 8979
-SECONDS = 8.0
+SECONDS = 20.0
 ATTACKERS = 16  # connections
 ATTACK_INTERVAL = 0.016  # seconds between two requests of a connection: 1,000/s in total
 VICTIMS = 4

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 A = TypeVar("A")  # an answer of the web server
@@ -19,13 +20,18 @@ class FairQueue:
 
     Args:
         places: number of requests that run at once.
-        most_of_caller: how many of them may be of one caller.
+        most_of_caller: returns how many of them may be of a caller.
         most_waiting: number of requests that wait.
         most_waiting_of_caller: how many of them may be of one caller.
     """
 
     def __init__(
-        self, *, places: int, most_of_caller: int, most_waiting: int, most_waiting_of_caller: int
+        self,
+        *,
+        places: int,
+        most_of_caller: Callable[[str], int],
+        most_waiting: int,
+        most_waiting_of_caller: int,
     ) -> None:
         self._places, self._most_of_caller = places, most_of_caller
         self._most_waiting, self._most_waiting_of_caller = most_waiting, most_waiting_of_caller
@@ -76,7 +82,7 @@ class FairQueue:
         return [caller for _, caller in zip(range(self._places + 1), callers, strict=False)]
 
     def _may_run(self, caller: str) -> bool:
-        return self._total < self._places and self._running[caller] < self._most_of_caller
+        return self._total < self._places and self._running[caller] < self._most_of_caller(caller)
 
     def _take(self, caller: str) -> None:
         self._total += 1
@@ -124,16 +130,15 @@ class KnownCredentials:
 class RecentRefusals(Generic[A]):
     """Responses with 429 that are repeated for a moment without a thread."""
 
-    SECONDS = 0.5
     MOST = 10_000
 
     def __init__(self) -> None:
         self._refusals: dict[tuple[str, str], tuple[float, A]] = {}
 
-    def add(self, key: tuple[str, str], answer: A, now: float) -> None:
+    def add(self, key: tuple[str, str], answer: A, *, until: float) -> None:
         if len(self._refusals) >= self.MOST:
             self._refusals.clear()
-        self._refusals[key] = (now + self.SECONDS, answer)
+        self._refusals[key] = (until, answer)
 
     def get(self, key: tuple[str, str], now: float) -> A | None:
         until, answer = self._refusals.get(key, (0.0, None))

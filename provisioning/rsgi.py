@@ -31,7 +31,8 @@ LIVE = b'{"status": "ok"}'
 MAX_WAITING = 2000  # requests in one process that wait for a thread
 MAX_WAITING_OF_CALLER = 500  # thousands of devices may share an address until they are known
 MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
-SMALL_BODY = 64 * 1024  # bytes; a larger body of a refused request is not read
+REFUSAL_SECONDS = 0.5  # in which an answer with 429 is repeated
+INVALID_SECONDS = 5.0  # the same for an invalid credential, which cannot become valid
 logger = logging.getLogger(__name__)
 
 UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # CGI names without HTTP_
@@ -56,7 +57,7 @@ class Application:
         self.uploads = UploadReceiver(files)
         self.queue = FairQueue(
             places=settings.WEB_THREADS,
-            most_of_caller=max(1, settings.WEB_THREADS - 1),
+            most_of_caller=_most_of_caller,
             most_waiting=MAX_WAITING,
             most_waiting_of_caller=MAX_WAITING_OF_CALLER,
         )
@@ -73,30 +74,16 @@ class Application:
             if scope.method == "PUT" and UPLOAD_PATHS.fullmatch(scope.path):
                 answer = await self._uploaded(scope, protocol)
             else:
-                answer = await self._answered_with_body(scope, protocol)
+                answer = await self._answered(_environ(scope, await _body(scope, protocol)))
         except Refusal as refusal:
             protocol.response_bytes(refusal.status, refusal.headers, refusal.body)
             return
         await _send(protocol, *answer)
 
-    async def _answered_with_body(self, scope: Any, protocol: Any) -> Answer:
-        environ = _environ(scope)
-        if (_content_length(scope) or 0) > SMALL_BODY:
-            refusal = self.refusals.get(self._limited(environ), time.monotonic())
-            if refusal is not None:
-                status, headers, content = refusal
-                return status, [*headers, ("connection", "close")], content
-        _set_body(environ, await _body(scope, protocol))
-        return await self._answered(environ)
-
     def _caller(self, environ: dict[str, Any]) -> str:
         """Return the credential if it was accepted recently, otherwise the address."""
         credential = _credential(environ)
         return credential if credential in self.known else _address(environ)
-
-    def _limited(self, environ: dict[str, Any]) -> tuple[str, str]:
-        """Return the caller and the endpoint, which may have a limit of its own."""
-        return self._caller(environ), f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
     async def _answered(self, environ: dict[str, Any]) -> Answer:
         """Return Django's answer. Refuse the request if the threads are stuck or overloaded.
@@ -104,8 +91,8 @@ class Application:
         A thread that waits for a stopped database cannot be interrupted. It ends its request
         later; a request that has no thread yet is dropped.
         """
-        credential = _credential(environ)
-        caller, _ = limited = self._limited(environ)
+        credential, caller = _credential(environ), self._caller(environ)
+        limited = _limited(environ)
         if (refusal := self.refusals.get(limited, time.monotonic())) is not None:
             return refusal
         try:
@@ -118,8 +105,10 @@ class Application:
             raise Overloaded from None
         if credential and answer[0] < 400:
             self.known.add(credential)
-        if answer[0] == 429 and (caller == credential or not credential):
-            self.refusals.add(limited, answer, time.monotonic())
+        if answer[0] == 429:
+            is_invalid = bool(credential) and caller != credential
+            seconds = INVALID_SECONDS if is_invalid else REFUSAL_SECONDS
+            self.refusals.add(limited, answer, until=time.monotonic() + seconds)
         return answer
 
     async def _in_thread(self, environ: dict[str, Any], caller: str) -> Answer:
@@ -205,6 +194,30 @@ def _credential(environ: dict[str, Any]) -> str:
     return environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE") or ""
 
 
+def _most_of_caller(caller: str) -> int:
+    """Return how many requests of a caller may run at once.
+
+    Threads share one interpreter lock, so each running request slows the others down. A
+    device sends one request at a time. So does an address, until its credentials are known.
+    """
+    is_member_or_site = caller.startswith(("Bearer usr_", "Bearer enr_")) or "=" in caller
+    return max(1, settings.WEB_THREADS - 1) if is_member_or_site else 1
+
+
+def _limited(environ: dict[str, Any]) -> tuple[str, str]:
+    """Return who is refused, and for which requests, by an answer with 429.
+
+    An endpoint may have a limit of its own. An OCSP request may be the last part of a path
+    (RFC 6960, appendix A.1), so without a credential this part of a long path is left out.
+    """
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    if credential := _credential(environ):
+        return str(hash(credential)), f"{method} {path}"
+    if path.count("/") > 2:
+        path = path[: path.rindex("/") + 1]
+    return _address(environ), f"{method} {path}"
+
+
 def _address(environ: dict[str, Any]) -> str:
     address = forwarded_address(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR", ""))
     return address or "unknown"
@@ -242,8 +255,8 @@ async def _chunks(protocol: Any, limit: int) -> bytes:
     return bytes(body)
 
 
-def _environ(scope: Any) -> dict[str, Any]:
-    """Return the request without its body as a WSGI environment (PEP 3333)."""
+def _environ(scope: Any, body: bytes = b"") -> dict[str, Any]:
+    """Return the request as a WSGI environment (PEP 3333)."""
     server, _, port = scope.server.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
@@ -256,7 +269,7 @@ def _environ(scope: Any) -> dict[str, Any]:
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
@@ -269,13 +282,9 @@ def _environ(scope: Any) -> dict[str, Any]:
         key = key if key in UNPREFIXED else f"HTTP_{key}"
         separator = "; " if key == "HTTP_COOKIE" else ","
         environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
-    return environ
-
-
-def _set_body(environ: dict[str, Any], body: bytes) -> None:
-    environ["wsgi.input"] = io.BytesIO(body)
     if body:
         environ["CONTENT_LENGTH"] = str(len(body))
+    return environ
 
 
 app = Application()

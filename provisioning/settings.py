@@ -279,6 +279,7 @@ RATES = {
         "address": "300/min",  # requests without a credential, per address
         "channel_test": "20/min",  # test messages of one tenant
         "verifier": "60000/min",  # revocation lists and OCSP, per address
+        "ocsp_nonce": "1200/min",  # OCSP responses that are signed for one request, per address
         "refused": "600/min",  # responses with 401 or 403, per address
         "sign_in": "30/5min",  # sign-in attempts in the portal, per address
         "second_factor": "8/5min",  # codes tried by one user

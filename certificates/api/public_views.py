@@ -28,6 +28,7 @@ from tenants.context import caller_network
 PEM, CERTIFICATE = "application/x-pem-file", "application/pkix-cert"
 CRL, OCSP = "application/pkix-crl", "application/ocsp-response"
 VERIFIER = Limit("verifier")
+NONCE = Limit("ocsp_nonce")
 SIGNATURE_COST = 5  # requests
 
 
@@ -175,13 +176,14 @@ def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
     )
 
 
-def _spend_signature() -> None:
+def _spend_signature(has_nonce: bool) -> None:
     """Count a signature, which costs more than a response that was signed before.
 
     Raises:
         Throttled: the address has requested too many.
     """
-    if wait := VERIFIER.spend(caller_network(), SIGNATURE_COST):
+    wait = NONCE.spend(caller_network()) if has_nonce else None
+    if wait := wait or VERIFIER.spend(caller_network(), SIGNATURE_COST):
         raise Throttled(math.ceil(wait))
 
 

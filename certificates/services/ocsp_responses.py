@@ -53,7 +53,7 @@ class OcspResponse:
 
 
 def respond(
-    der: bytes, *, ca: DeviceCertificatesService, now: datetime, spend: Callable[[], None]
+    der: bytes, *, ca: DeviceCertificatesService, now: datetime, spend: Callable[[bool], None]
 ) -> OcspResponse:
     """Answer an OCSP request. On failure, return an error response (RFC 6960 §2.3).
 
@@ -61,7 +61,8 @@ def respond(
     of its validity.
 
     Args:
-        spend: called before a signature; raises if the caller has requested too many.
+        spend: called before a signature; raises if the caller has requested too many. Its
+            argument is whether the request has a nonce, so that the response is used once.
     """
     try:
         request = ocsp.parse(der)
@@ -85,7 +86,7 @@ def respond(
     )
     if request.nonce is None and (cached := _signed.get(key)) and cached.is_recent(now):
         return cached
-    spend()
+    spend(request.nonce is not None)
     response = _sign(request, status, responder, now)
     if request.nonce is None:
         if len(_signed) >= MAX_SIGNED:

@@ -21,6 +21,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import renew_responders
 from certificates.tests.external_tools import requires_tools, run_tool
 from certificates.tests.issuance import issue_certificate, revoke_certificate
+from core.limits import Rate
 from devices.registry.models import Device
 from devices.registry.tests.waiting import wait_until
 from tenants.models import Tenant
@@ -57,7 +58,7 @@ def ocsp_request(
 
 def fetch_response(request_der: bytes, now: datetime) -> ocsp.OCSPResponse:
     response = ocsp_responses.respond(
-        request_der, ca=DeviceCertificatesService(), now=now, spend=lambda: None
+        request_der, ca=DeviceCertificatesService(), now=now, spend=lambda _: None
     )
     return ocsp.load_der_ocsp_response(response.der)
 
@@ -104,7 +105,7 @@ def test_a_response_is_signed_again_only_after_a_change_or_with_a_nonce(
             ocsp_request(int(row.serial_number, 16), nonce=nonce),
             ca=DeviceCertificatesService(),
             now=at,
-            spend=lambda: signatures.append(1),
+            spend=lambda _: signatures.append(1),
         ).der
 
     first = respond(now)
@@ -423,3 +424,23 @@ def test_a_request_about_two_certificates_is_malformed(
 
     parsed = ocsp.load_der_ocsp_response(response.content)
     assert parsed.response_status == Answered.MALFORMED_REQUEST
+
+
+def test_requests_with_a_nonce_have_a_limit_of_their_own(
+    client: Any, device: Device, settings: Any
+) -> None:
+    settings.RATES = {**settings.RATES, "ocsp_nonce": Rate(1, 60)}
+    serial_number = int(issue_certificate(device, datetime.now(UTC)).serial_number, 16)
+    address = "203.0.113.77"
+
+    def status(nonce: bytes | None) -> int:
+        return int(
+            client.post(
+                "/certificates/ocsp",
+                ocsp_request(serial_number, nonce=nonce),
+                "application/ocsp-request",
+                REMOTE_ADDR=address,
+            ).status_code
+        )
+
+    assert [status(b"first nonce"), status(b"second nonce"), status(None)] == [200, 429, 200]

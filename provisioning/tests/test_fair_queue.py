@@ -9,9 +9,9 @@ import pytest
 from provisioning.fair_queue import FairQueue, KnownCredentials, QueueFull
 
 
-def queue(**limits: int) -> FairQueue:
-    defaults = {"places": 2, "most_of_caller": 1, "most_waiting": 10, "most_waiting_of_caller": 5}
-    return FairQueue(**{**defaults, **limits})
+def queue(*, most_of_caller: int = 1, **limits: int) -> FairQueue:
+    defaults = {"places": 2, "most_waiting": 10, "most_waiting_of_caller": 5}
+    return FairQueue(most_of_caller=lambda _: most_of_caller, **{**defaults, **limits})
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
