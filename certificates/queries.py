@@ -14,7 +14,7 @@ from certificates.models import DeviceCertificate
 from core.prepared_statements import PreparedStatement
 from devices.registry.models import Device
 from devices.registry.queries import DEVICE_COLUMNS, NEXT_STEPS_COLUMNS, device_with_steps
-from tenants.context import every_tenant_scope
+from tenants.context import current_tenant_id, every_tenant_scope
 
 _CERTIFICATE = ("id", "device_id", "serial_number", "status", "confirmed_at")
 _KEY_REFUSED = PreparedStatement(
@@ -32,6 +32,17 @@ _KEY_REFUSED = PreparedStatement(
     SELECT 2 FROM certificates_certificateauthority WHERE public_key_digest = $1
     UNION ALL
     SELECT 2 FROM certificates_responder WHERE public_key_digest = $1
+    LIMIT 1
+    """,
+)
+_DEVICE_OF_KEY = PreparedStatement(
+    "device_of_key",
+    "varchar, uuid",
+    """
+    SELECT device_id FROM certificates_devicecertificate certificate
+    JOIN devices_device device ON device.id = certificate.device_id
+    WHERE public_key_digest = $1 AND device.tenant_id = $2 AND device.status <> 'retired'
+        AND certificate.status <> 'failed' AND revocation_reason <> 'keyCompromise'
     LIMIT 1
     """,
 )
@@ -112,6 +123,16 @@ _REFUSAL_REASONS = {
     1: "The key belongs to another device, or was reported as compromised.",
     2: "The key belongs to a certificate authority or one of its responders.",
 }
+
+
+def device_of_key(digest: str) -> UUID | None:
+    """Return the device of the current tenant that has or had a certificate for a key.
+
+    Args:
+        digest: SHA-256 of the SubjectPublicKeyInfo, hex.
+    """
+    row = _DEVICE_OF_KEY.fetch_one(digest, current_tenant_id())
+    return None if row is None else row[0]
 
 
 def key_refusal_reason(digest: str, *, for_devices: Iterable[UUID]) -> str | None:

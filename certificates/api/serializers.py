@@ -9,9 +9,10 @@ from certificates.pki.bundles import FORMS
 from certificates.pki.csr import MAX_LENGTH
 from certificates.pki.keys import KEY_TYPES
 from certificates.services import authorities
-from core.rest.fields import PEM, StrictCharField
+from core.rest.fields import PEM, PEMField, StrictCharField
+from core.rest.ignored import IgnoredSerializer
 from core.rest.strict import StrictSerializer
-from devices.registry.api.serializers import DeviceReportSerializer, DeviceSerializer
+from devices.registry.api.serializers import DeviceMessageSerializer, DeviceSerializer
 
 
 class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
@@ -157,13 +158,12 @@ class ValidationSerializer(serializers.Serializer[Any]):
     )
 
 
-class AutoRegistrationSerializer(DeviceReportSerializer):
+class AutoRegistrationSerializer(DeviceMessageSerializer):
     """The report of a device that registers itself. If it has a CSR, a certificate is issued."""
 
-    csr = StrictCharField(
+    csr = PEMField(
         max_length=MAX_LENGTH,
         required=False,
-        pattern=PEM,
         help_text="Certificate signing request (PKCS #10) in PEM.",
     )
 
@@ -174,6 +174,9 @@ class RegisteredSerializer(serializers.Serializer[Any]):
     device = DeviceSerializer()
     token = serializers.CharField(help_text="The device's token. It is returned only once.")
     certificate = CertificateWithChainSerializer(allow_null=True)
+    ignored = IgnoredSerializer(
+        many=True, help_text="What could not be used of the report, and why."
+    )
 
 
 def with_chain(certificate: DeviceCertificate) -> dict[str, Any]:

@@ -33,8 +33,12 @@ from certificates.services.renewal_windows import RETRY_AFTER, window_of
 from certificates.services.validation import validate_certificate
 from core import clock
 from core.rest.bodies import validated_body
+from core.rest.ignored import ignored_response
+from core.rest.parsers import DeviceJSONParser
 from core.rest.strict import RejectUnknownParameters
+from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
+from devices.registry.api.serializers import report_from
 from devices.registry.api.views import device_response, get_device
 from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services.registration import get_not_retired_device
@@ -47,18 +51,18 @@ class AutoRegisterView(APIView):
     """
 
     permission_classes = (MayEnroll,)
+    parser_classes = (DeviceJSONParser,)
 
     @extend_schema(
         request=AutoRegistrationSerializer,
         responses={200: RegisteredSerializer, 201: RegisteredSerializer},
     )
     def post(self, request: Request) -> Response:
-        body = AutoRegistrationSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        message = read_message(AutoRegistrationSerializer(), request)
         enrollment_token = request.auth if isinstance(request.auth, EnrollmentToken) else None
         enrollment = enroll(
-            report=body.report(),
-            csr_pem=body.validated_data.get("csr"),
+            report=report_from(message.fields),
+            csr_pem=message.fields.get("csr"),
             enrollment_token=enrollment_token,
             service=CertificateManagementService(),
             now=clock.now(),
@@ -69,6 +73,7 @@ class AutoRegisterView(APIView):
                 "device": device_response(registered.device.pk),
                 "token": registered.token,
                 "certificate": with_chain(certificate) if certificate else None,
+                "ignored": ignored_response([*message.ignored, *registered.ignored]),
             },
             status.HTTP_201_CREATED if registered.created else status.HTTP_200_OK,
         )

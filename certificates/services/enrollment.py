@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 
@@ -12,8 +13,8 @@ from certificates.pki import keys
 from certificates.services.certificate_management import CertificateManagementService
 from devices.registry.device_report import DeviceReport
 from devices.registry.models import DeviceToken, EnrollmentToken
-from devices.registry.queries import device_ids_with_identifiers, lock_device
-from devices.registry.services import registration
+from devices.registry.queries import lock_device
+from devices.registry.services import registration, retirement
 from devices.registry.services.credentials import refund_use
 from devices.registry.services.registration import Registration
 from tenants import tokens
@@ -55,9 +56,13 @@ def enroll(
             report=report, enrollment_token=enrollment_token, now=now
         )
         return Enrollment(registered, None)
-    digest = _check_csr(report, csr_pem, service, now)
+    digest, key_holder = _check_csr(csr_pem, service, now)
     registered = registration.auto_register(
-        report=report, enrollment_token=enrollment_token, key_digest=digest, now=now
+        report=report,
+        enrollment_token=enrollment_token,
+        key_digest=digest,
+        key_holder=key_holder,
+        now=now,
     )
     device = registered.device
     if device.quarantined_at is not None:
@@ -72,23 +77,26 @@ def enroll(
 
 
 def _check_csr(
-    report: DeviceReport, csr_pem: str, service: CertificateManagementService, now: datetime
-) -> str:
-    """Before the registration, check that the CSR can be signed. Return the digest of its key."""
+    csr_pem: str, service: CertificateManagementService, now: datetime
+) -> tuple[str, UUID | None]:
+    """Check before the registration that the CSR can be signed.
+
+    Returns:
+        The digest of its key, and the device of the tenant that has this key. The signature of
+        the CSR proves that the caller has it, so it is this device.
+    """
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
-    reason = _refusal_reason(report, digest)
-    if reason is not None:
+    key_holder = queries.device_of_key(digest)
+    holders = [] if key_holder is None else [key_holder]
+    if (reason := queries.key_refusal_reason(digest, for_devices=holders)) is not None:
         # Check again: the device may have registered between the two queries.
-        reason = _refusal_reason(report, digest)
+        key_holder = queries.device_of_key(digest)
+        holders = [] if key_holder is None else [key_holder]
+        reason = queries.key_refusal_reason(digest, for_devices=holders)
     if reason is not None:
         raise KeyInUse(reason, field="csr")
-    return digest
-
-
-def _refusal_reason(report: DeviceReport, digest: str) -> str | None:
-    device_ids = device_ids_with_identifiers(report.identifiers())
-    return queries.key_refusal_reason(digest, for_devices=device_ids)
+    return digest, key_holder
 
 
 @transaction.atomic
@@ -100,6 +108,6 @@ def _undo_registration(
     token = DeviceToken.objects.filter(device=device, digest=tokens.digest(registered.token))
     certificates = DeviceCertificate.objects.active().of_device(device.pk)
     if token.exists() and not certificates.exists():
-        registration.retire(device=device, reason="enrollment failed", now=now)
+        retirement.retire(device=device, reason="enrollment failed", now=now)
         if enrollment_token is not None:
             refund_use(enrollment_token)

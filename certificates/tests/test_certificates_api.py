@@ -10,15 +10,14 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
+from certificates import queries
 from certificates.models import DeviceCertificate
 from certificates.pki.issuer import Addresses
-from certificates.services import enrollment as certificates_enrollment
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_store import CertificateStore
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
-from devices.registry.queries import device_ids_with_identifiers
 from devices.registry.tests.factories import DeviceFactory
 from tenants.models import Role
 
@@ -76,18 +75,33 @@ def test_a_registration_with_an_invalid_csr_registers_nothing(
     assert not Device.every_tenant.exists()
 
 
-def test_a_registration_with_another_devices_key_registers_nothing(
+def test_a_registration_with_the_same_key_is_of_the_same_device(
     enrollment: Callable[..., Any],
 ) -> None:
     _, client = enrollment()
     request = request_for(ec_key())
-    client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
+    first = client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
+
+    response = client.post("/devices/auto-register", {"serial_number": "SN-2", "csr": request})
+
+    assert response.status_code == 200
+    assert response.json()["device"]["id"] == first.json()["device"]["id"]
+    assert response.json()["device"]["serial_number"] == "SN-2"
+
+
+def test_a_registration_with_the_key_of_another_tenants_device_registers_nothing(
+    enrollment: Callable[..., Any], member: Callable[..., APIClient]
+) -> None:
+    other_member = member(of=DeviceFactory.create().tenant)
+    _, client = enrollment()
+    request = request_for(ec_key())
+    other_member.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
 
     response = client.post("/devices/auto-register", {"serial_number": "SN-2", "csr": request})
 
     assert response.status_code == 409
     assert response.json()["errors"][0]["code"] == "key_in_use"
-    assert Device.every_tenant.not_retired().count() == 1
+    assert Device.every_tenant.not_retired().count() == 2
 
 
 def test_a_member_issues_lists_and_reads_certificates(member: Member, device: Device) -> None:
@@ -243,11 +257,12 @@ def test_no_response_contains_a_private_key(member: Member, device: Device) -> N
 
 
 def test_a_rejected_registration_leaves_the_known_device_its_token(
-    enrollment: Callable[..., Any],
+    enrollment: Callable[..., Any], member: Callable[..., APIClient]
 ) -> None:
+    other_member = member(of=DeviceFactory.create().tenant)
     _, client = enrollment()
     request = request_for(ec_key())
-    client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
+    other_member.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
     registered = client.post("/devices/auto-register", {"serial_number": "SN-2"}).json()
 
     response = client.post("/devices/auto-register", {"serial_number": "SN-2", "csr": request})
@@ -303,16 +318,15 @@ def test_a_device_registered_between_two_lookups_is_not_registered_twice(
 ) -> None:
     _, client = enrollment()
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
-    original = device_ids_with_identifiers
+    original = queries.key_refusal_reason
     calls: list[bool] = []
 
-    def register_meanwhile(identifiers: Any) -> Any:
-        device_ids = original(identifiers)
-        if not calls:  # only before the first lookup returns
+    def register_meanwhile(digest: str, **arguments: Any) -> Any:
+        if not calls:  # between the lookup of the key's device and this check
             calls.append(True)
             assert copy(client).post("/devices/auto-register", body).status_code == 201
-        return device_ids
+        return original(digest, **arguments)
 
-    monkeypatch.setattr(certificates_enrollment, "device_ids_with_identifiers", register_meanwhile)
+    monkeypatch.setattr(queries, "key_refusal_reason", register_meanwhile)
 
     assert client.post("/devices/auto-register", body).status_code == 200

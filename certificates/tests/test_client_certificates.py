@@ -16,7 +16,7 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
-from devices.registry.services import registration
+from devices.registry.services import retirement
 
 pytestmark = pytest.mark.django_db
 PROXY, OTHER_ADDRESS = "192.0.2.7", "203.0.113.9"
@@ -139,7 +139,7 @@ def test_a_certificate_of_a_retired_ca_is_rejected(row: DeviceCertificate) -> No
 def test_a_certificate_of_a_retired_device_is_rejected(
     row: DeviceCertificate, device: Device
 ) -> None:
-    registration.retire(device=device, now=datetime.now(UTC))
+    retirement.retire(device=device, now=datetime.now(UTC))
 
     assert tls_client(row.pem).get("/devices/me").status_code == 401
 

@@ -18,7 +18,7 @@ from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import repair_certificates
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
-from devices.registry.services import registration
+from devices.registry.services import retirement
 from devices.registry.tests.waiting import wait_until
 from events.services.delivery import deliver
 
@@ -180,7 +180,7 @@ def test_an_interrupted_issuance_of_a_retired_device_fails(
         issue_with_server_key(service, device, now)
     monkeypatch.undo()
     _keep_root(service)
-    registration.retire(device=device, now=now)
+    retirement.retire(device=device, now=now)
 
     run_check(now + LATER, fix=True)
 

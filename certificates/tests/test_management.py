@@ -30,7 +30,7 @@ from certificates.tasks import check_expirations
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.errors import DeviceIsRetired
 from devices.registry.models import Device
-from devices.registry.services import registration
+from devices.registry.services import retirement
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import wait_until
 from events.models import Event
@@ -199,7 +199,7 @@ def test_a_concurrent_renewal_and_retirement_leave_no_accepted_certificate(
 
     with ThreadPoolExecutor(2) as pool:
         renewing = pool.submit(run, lambda: service.renew_certificate(row, now=now))
-        retiring = pool.submit(run, lambda: registration.retire(device=device, now=now))
+        retiring = pool.submit(run, lambda: retirement.retire(device=device, now=now))
         renewing.result()
         retiring.result()
 
@@ -213,11 +213,11 @@ def test_a_retirement_revokes_certificates_in_its_transaction(
     second = issue_certificate(service, device, now)
 
     with pytest.raises(RuntimeError), transaction.atomic():
-        registration.retire(device=device, now=now)
+        retirement.retire(device=device, now=now)
         raise RuntimeError
     assert DeviceCertificate.objects.accepted().count() == 2
 
-    registration.retire(device=device, now=now)
+    retirement.retire(device=device, now=now)
     for row in (first, second):
         row.refresh_from_db()
         assert (row.status, row.revocation_reason) == ("revoked", "cessationOfOperation")
@@ -226,7 +226,7 @@ def test_a_retirement_revokes_certificates_in_its_transaction(
 def test_no_certificate_is_issued_to_a_retired_device(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    registration.retire(device=device, now=now)
+    retirement.retire(device=device, now=now)
 
     with pytest.raises(DeviceIsRetired):
         issue_certificate(service, device, now)
@@ -365,7 +365,7 @@ def test_the_reason_of_a_retired_devices_revocation_can_become_key_compromise(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     row = issue_certificate(service, device, now)
-    registration.retire(device=device, now=now)
+    retirement.retire(device=device, now=now)
 
     service.revoke_certificate(row, reason="keyCompromise", now=now)
 
@@ -467,7 +467,7 @@ def test_a_device_registered_again_after_retirement_can_reuse_its_key(
 ) -> None:
     csr = request_for(ec_key())
     service.issue_certificate(device=device, csr_pem=csr, now=now)
-    registration.retire(device=device, now=now)
+    retirement.retire(device=device, now=now)
 
     new_device = DeviceFactory.create(tenant=device.tenant)
     row = service.issue_certificate(device=new_device, csr_pem=csr, now=now)

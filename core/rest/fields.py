@@ -40,6 +40,24 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+class ExactCharField(StrictCharField):
+    """A text that identifies something. In a device's message it is never cut or changed."""
+
+
+class PEMField(StrictCharField):
+    """A text in PEM (RFC 7468)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(pattern=PEM, **kwargs)
+
+
+class CodeField(StrictCharField):
+    """A code for programs, of lower-case letters, digits, hyphens, dots and underscores."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(pattern="[a-z0-9_.-]*", **kwargs)
+
+
 class StrictIntegerField(serializers.IntegerField):
     """A JSON number without a fraction. Strings and booleans are not accepted."""
 

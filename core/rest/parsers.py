@@ -1,5 +1,6 @@
 """Parsers of request bodies."""
 
+import codecs
 import io
 import json
 from collections.abc import Mapping
@@ -23,6 +24,11 @@ class StrictJSONParser(JSONParser):
     """
 
     takes: type | tuple[type, ...] = dict
+    accepts_surrogates = False
+
+    def decoded(self, body: bytes) -> bytes:
+        """Return the body in UTF-8."""
+        return body
 
     def parse(
         self,
@@ -30,12 +36,14 @@ class StrictJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        body = stream.read()
+        body = self.decoded(stream.read())
         if body.count(b",") > MAX_COMMAS or body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
             raise RequestDataTooBig
         try:
             parsed = super().parse(io.BytesIO(body), media_type, parser_context)
-            if b"\\u" in body:  # the only way to write a lone surrogate in UTF-8
+            if (
+                not self.accepts_surrogates and b"\\u" in body
+            ):  # the only way to write a lone surrogate in UTF-8
                 json.dumps(parsed, ensure_ascii=False).encode()
         except RecursionError as error:
             raise exceptions.ParseError("JSON parse error - nested too deeply") from error
@@ -44,3 +52,18 @@ class StrictJSONParser(JSONParser):
         if not isinstance(parsed, self.takes):
             raise exceptions.ParseError("JSON parse error - an object is expected")
         return parsed
+
+
+class DeviceJSONParser(StrictJSONParser):
+    """Parser of a device's message. It reads all that has a clear meaning.
+
+    It accepts a byte order mark, bytes that are not UTF-8, lone surrogates, and numbers that are
+    not finite. The fields that contain them are cleaned or dropped later.
+    """
+
+    strict = False
+    accepts_surrogates = True
+
+    def decoded(self, body: bytes) -> bytes:
+        """Return the body in UTF-8 without a byte order mark."""
+        return body.removeprefix(codecs.BOM_UTF8).decode(errors="replace").encode()

@@ -54,12 +54,6 @@ class UnknownVersion(Invalid):
     field = "version"
 
 
-class InvalidReport(Invalid):
-    """A device reports a failure without a reason."""
-
-    code = "invalid_report"
-
-
 class ConfigurationChanged(Conflict):
     """The layer has a newer version than the version on which a change is based."""
 

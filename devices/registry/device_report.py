@@ -2,8 +2,21 @@
 
 from dataclasses import dataclass
 
+from core.ignored import Ignored
 from devices.registry.errors import IdentifierRequired, InvalidIdentifier
-from devices.registry.identifiers import Identifier, MalformedIdentifier, parse_identifiers
+from devices.registry.identifiers import (
+    MAX_MAC_ADDRESSES,
+    Identifier,
+    Kind,
+    ParsedIdentifiers,
+    parse_identifiers,
+)
+
+_FIELDS: dict[Kind, str] = {
+    "serial_number": "serial_number",
+    "android_id": "android_id",
+    "mac_address": "mac_addresses",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,25 +38,54 @@ class DeviceReport:
     screen_height: int | None = None
     name: str = ""
 
-    def identifiers(self) -> list[Identifier]:
-        """Return the normalised identifiers of the device. Placeholder values are omitted.
+    def usable_identifiers(self) -> tuple[list[Identifier], list[Ignored]]:
+        """Return the normalised identifiers of a device's message, and what is not usable.
 
         Raises:
-            InvalidIdentifier: an identifier has the wrong format.
-            IdentifierRequired: there is no identifier, or all are placeholders.
+            IdentifierRequired: no identifier is usable.
         """
-        try:
-            identifiers, placeholders = parse_identifiers(
-                serial=self.serial_number, android=self.android_id, macs=self.mac_addresses
-            )
-        except MalformedIdentifier as error:
-            name = "mac_addresses" if error.kind == "mac_address" else error.kind
-            raise InvalidIdentifier(str(error), field=name) from error
-        if not identifiers:
-            ignored = ", ".join(identifier.value for identifier in placeholders)
-            reason = f" Ignored placeholder values: {ignored}." if ignored else ""
-            raise IdentifierRequired(
-                "A serial number, Android ID or MAC address that is unique to the "
-                f"device is required.{reason}"
-            )
-        return identifiers
+        parsed = self._parsed(self.mac_addresses[:MAX_MAC_ADDRESSES])
+        ignored = [
+            Ignored(_FIELDS[error.kind], InvalidIdentifier.code, str(error))
+            for error in parsed.malformed
+        ]
+        ignored += [
+            Ignored(_FIELDS[item.kind], "placeholder", _placeholder_sentence(item))
+            for item in parsed.placeholders
+        ]
+        if len(self.mac_addresses) > MAX_MAC_ADDRESSES:
+            sentence = f"Only the first {MAX_MAC_ADDRESSES} MAC addresses are used."
+            ignored.append(Ignored("mac_addresses", "max_length", sentence))
+        if not parsed.usable:
+            reasons = " ".join(item.detail for item in ignored)
+            raise IdentifierRequired(f"{IdentifierRequired.sentence} {reasons}".strip())
+        return parsed.usable, ignored
+
+    def identifiers(self) -> list[Identifier]:
+        """Return the normalised identifiers that a member has entered.
+
+        Raises:
+            InvalidIdentifier: an identifier has the wrong format, or is a placeholder that
+                many devices share.
+            IdentifierRequired: there is no identifier.
+        """
+        parsed = self._parsed(self.mac_addresses)
+        for error in parsed.malformed:
+            raise InvalidIdentifier(str(error), field=_FIELDS[error.kind])
+        for item in parsed.placeholders:
+            raise InvalidIdentifier(_placeholder_sentence(item), field=_FIELDS[item.kind])
+        if not parsed.usable:
+            raise IdentifierRequired
+        return parsed.usable
+
+    def _parsed(self, macs: tuple[str, ...]) -> ParsedIdentifiers:
+        return parse_identifiers(serial=self.serial_number, android=self.android_id, macs=macs)
+
+
+def _placeholder_sentence(item: Identifier) -> str:
+    return f"Many devices have the value {item.written or item.value}, so it identifies none."
+
+
+def field_of(item: Identifier) -> str:
+    """Return the name of the field in which a device reports this kind of identifier."""
+    return _FIELDS[item.kind]

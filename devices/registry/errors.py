@@ -14,16 +14,22 @@ class IdentifierRequired(Invalid):
     """The report contains no identifier that is unique to the device."""
 
     code = "identifier_required"
+    sentence = (
+        "A serial number, Android ID or MAC address that is unique to the device is required."
+    )
 
 
-class IdentifiersDisagree(Conflict):
-    """The identifiers of one report belong to different devices."""
+class IdentityUndecided(Conflict):
+    """It is not certain which device the identifiers belong to. A member must decide."""
 
-    code = "identifiers_disagree"
+    code = "identity_undecided"
 
     def __init__(self, devices: Iterable[Any]) -> None:
         names = ", ".join(f"{device.name} ({device.pk})" for device in devices)
-        super().__init__(f"The identifiers belong to different devices: {names}.")
+        super().__init__(
+            f"The identifiers belong to {names}, or to another device. Decide this on the page"
+            " Identifier conflicts, then try again."
+        )
 
 
 class AlreadyRegistered(Conflict):
@@ -69,6 +75,23 @@ class ReregistrationPending(Refused):
 
 class ReregistrationRefused(Refused):
     code = "reregistration_refused"
+
+
+class ConflictNotFound(Missing):
+    code = "conflict_not_found"
+    sentence = "The identifier conflict does not exist."
+
+
+class ConflictIsDecided(Conflict):
+    code = "conflict_decided"
+    sentence = "The identifier conflict has already been decided."
+
+
+class TooManyConflictingDevices(Conflict):
+    """More than two devices report the value, so they cannot be the same device."""
+
+    code = "too_many_conflicting_devices"
+    sentence = "More than two devices report this value, so they cannot be the same device."
 
 
 class ReregistrationNotRequested(Conflict):

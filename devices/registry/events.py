@@ -1,6 +1,7 @@
 """The domain events of the device registry."""
 
 from datetime import datetime
+from uuid import UUID
 
 from events.domain_events import DomainEvent
 
@@ -69,6 +70,30 @@ class DeviceReleased(DomainEvent):
     """A member released a device from quarantine."""
 
     name = "device.released"
+
+
+class IdentifierConflictFound(DomainEvent):
+    """A device reported an identifier that another device holds.
+
+    The holder keeps it. `device_id` is the holder's id.
+    """
+
+    name = "device.identifier_conflict"
+
+    identifier: str  # kind and value, such as `mac_address:a8:bb:cc:dd:ee:0f`
+    holder_name: str
+    other_device_id: UUID | None  # None if the device waits for a member's decision
+    other_device_name: str
+
+
+class IdentifierConflictDecided(DomainEvent):
+    """A member decided whether devices that report the same identifier are one device."""
+
+    name = "device.identifier_conflict_decided"
+
+    identifier: str
+    decision: str  # "different" or "same"
+    merged_device_id: UUID | None  # the retired record of the same device
 
 
 class ReregistrationAsked(DomainEvent):

@@ -1,15 +1,17 @@
-"""Normalise hardware identifiers and recognise placeholder values.
+"""Normalise hardware identifiers and recognise values that do not identify a device.
 
 Devices of one manufacturer often share a placeholder instead of a unique identifier.
 Accepting a placeholder would merge thousands of devices into one.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 Kind = Literal["serial_number", "android_id", "mac_address"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 MAX_MAC_ADDRESSES = 16
 MAX_LENGTH = 64  # characters
@@ -28,15 +30,21 @@ _LABELS: dict[Kind, str] = {
 
 PLACEHOLDER_MAC_ADDRESSES = frozenset(
     {
-        "00:00:00:00:00:00",
-        "ff:ff:ff:ff:ff:ff",
         "02:00:00:00:00:00",  # returned by Android to apps without permission
+        "00:11:22:33:44:55",
+        "11:22:33:44:55:66",
+        "01:23:45:67:89:ab",
+        "12:34:56:78:9a:bc",
+        "aa:bb:cc:dd:ee:ff",
+        "de:ad:be:ef:00:00",
+        "00:00:00:00:00:01",
     }
 )
 PLACEHOLDER_ANDROID_IDS = frozenset(
     {
         "9774d56d682e549c",  # shared by millions of devices due to a firmware bug
         "dead00beef",
+        "deadbeef",
     }
 )
 PLACEHOLDER_SERIAL_NUMBERS = frozenset(
@@ -46,35 +54,84 @@ PLACEHOLDER_SERIAL_NUMBERS = frozenset(
         "null",
         "n/a",
         "na",
+        "nil",
         "undefined",
+        "not specified",
+        "not available",
         "default",
-        "serial",
-        "0123456789abcdef",
-        "0123456789",
-        "123456789",
-        "1234567890",
-        "123456",
         "default string",
+        "serial",
+        "serialno",
+        "serial number",
+        "sn",
+        "s/n",
+        "test",
+        "abcdef",
+        "abcdefgh",
         "to be filled by o.e.m.",
+        "to be filled by oem",
         "system serial number",
+        "oem",
+        "generic",
+        "android",
+        "android tv",
+        "box",
+        "tv box",
+        # names of manufacturers of chips, which are written in place of a number
+        "allwinner",
+        "amlogic",
+        "broadcom",
+        "hisilicon",
+        "intel",
+        "mediatek",
+        "mstar",
+        "novatek",
+        "nvidia",
+        "qualcomm",
+        "realtek",
+        "rockchip",
+        "sunxi",
+        "sigmastar",
     }
 )
+# Digits that a person types or a factory writes for want of a number.
+_SEQUENCES = ("01234567890123456789", "12345678901234567890", "98765432109876543210")
+_HEX_SEQUENCES = ("0123456789abcdef", "123456789abcdef0", "123456789abcdef", "fedcba9876543210")
+_MIN_SEQUENCE = 4  # characters; a shorter run may be a real number
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Identifier:
-    """A normalised hardware identifier."""
+    """A normalised hardware identifier, and how the device or the member has written it."""
 
     kind: Kind
     value: str
+    written: str = field(default="", compare=False)
 
 
 class MalformedIdentifier(ValueError):
     """A text does not have the format of its kind of identifier."""
 
     def __init__(self, kind: Kind, text: str) -> None:
-        super().__init__(f"{text!r} is not a valid {_LABELS[kind]}.")
+        super().__init__(f"{text[:80]!r} is not a valid {_LABELS[kind]}.")
         self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedIdentifiers:
+    """The identifiers of one device, each list sorted by kind and value."""
+
+    usable: list[Identifier]
+    placeholders: list[Identifier]
+    malformed: list[MalformedIdentifier]
+
+
+def fold(text: str) -> str:
+    """Return a text without differences of case, width and composition (NFKC).
+
+    Surrounding whitespace is removed.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
 def mac_address(text: str) -> str:
@@ -86,7 +143,7 @@ def mac_address(text: str) -> str:
     Raises:
         MalformedIdentifier: the text is not six octets.
     """
-    normalized = text.strip().lower()
+    normalized = fold(text)
     if not _MAC_NOTATION.fullmatch(normalized):
         raise MalformedIdentifier("mac_address", text)
     digits = re.sub(r"[^0-9a-f]", "", normalized)
@@ -99,20 +156,20 @@ def android_id(text: str) -> str:
     Raises:
         MalformedIdentifier: the text is not 1 to 64 hexadecimal digits.
     """
-    normalized = text.strip().lower()
+    normalized = fold(text)
     if not _ANDROID_ID.fullmatch(normalized):
         raise MalformedIdentifier("android_id", text)
     return normalized
 
 
 def serial_number(text: str) -> str:
-    """Return a serial number without surrounding whitespace. Its case is significant.
+    """Return a serial number for comparison: without differences of case and width.
 
     Raises:
         MalformedIdentifier: the text is too long or contains control characters.
     """
-    normalized = text.strip()
-    if len(normalized) > MAX_LENGTH or not normalized.isprintable():
+    normalized = fold(text)
+    if max(len(text.strip()), len(normalized)) > MAX_LENGTH or not text.strip().isprintable():
         raise MalformedIdentifier("serial_number", text)
     return normalized
 
@@ -123,38 +180,58 @@ def is_placeholder(identifier: Identifier) -> bool:
     match identifier.kind:
         case "mac_address":
             is_multicast = int(value[:2], 16) & 1 == 1
-            return is_multicast or value in PLACEHOLDER_MAC_ADDRESSES
+            is_uniform = len(set(value.split(":"))) == 1
+            return is_multicast or is_uniform or value in PLACEHOLDER_MAC_ADDRESSES
         case "android_id":
-            return value in PLACEHOLDER_ANDROID_IDS or set(value) == {"0"}
+            return value in PLACEHOLDER_ANDROID_IDS or _is_filler(value)
         case "serial_number":
-            return (
-                value == ""
-                or value.casefold() in PLACEHOLDER_SERIAL_NUMBERS
-                or set(value) <= set("0-_. ")
-                or set(value.casefold()) == {"x"}
-            )
+            return value in PLACEHOLDER_SERIAL_NUMBERS or _is_filler(value)
+
+
+def is_locally_administered(identifier: Identifier) -> bool:
+    """Return True for a MAC address that the device has chosen itself, perhaps at random.
+
+    Its second lowest bit of the first octet is set (IEEE 802-2014, 8.2).
+    """
+    return identifier.kind == "mac_address" and int(identifier.value[:2], 16) & 2 == 2
 
 
 def parse_identifiers(
     *, serial: str = "", android: str = "", macs: Iterable[str] = ()
-) -> tuple[list[Identifier], list[Identifier]]:
-    """Normalise the identifiers of a device and remove duplicates.
-
-    Returns:
-        A list of the usable identifiers and a list of the placeholders. Each list is sorted by
-        kind and value.
-
-    Raises:
-        MalformedIdentifier: a text does not have the format of its kind.
-    """
-    identifiers: set[Identifier] = set()
-    if serial.strip():
-        identifiers.add(Identifier("serial_number", serial_number(serial)))
-    if android.strip():
-        identifiers.add(Identifier("android_id", android_id(android)))
-    identifiers.update(Identifier("mac_address", mac_address(mac)) for mac in macs)
-    ordered = sorted(identifiers)
-    return (
-        [identifier for identifier in ordered if not is_placeholder(identifier)],
-        [identifier for identifier in ordered if is_placeholder(identifier)],
+) -> ParsedIdentifiers:
+    """Normalise the identifiers of a device and remove duplicates."""
+    found: set[Identifier] = set()
+    malformed: list[MalformedIdentifier] = []
+    texts: list[tuple[Kind, str]] = [("serial_number", serial), ("android_id", android)]
+    texts += [("mac_address", mac) for mac in macs]
+    for kind, text in texts:
+        if not text.strip():
+            continue
+        written = text.strip() if kind == "serial_number" else ""
+        try:
+            found.add(Identifier(kind, _NORMALIZERS[kind](text), written))
+        except MalformedIdentifier as error:
+            malformed.append(error)
+    ordered = sorted(found)
+    return ParsedIdentifiers(
+        usable=[identifier for identifier in ordered if not is_placeholder(identifier)],
+        placeholders=[identifier for identifier in ordered if is_placeholder(identifier)],
+        malformed=malformed,
     )
+
+
+_NORMALIZERS = {
+    "serial_number": serial_number,
+    "android_id": android_id,
+    "mac_address": mac_address,
+}
+
+
+def _is_filler(value: str) -> bool:
+    """Return True for a run of one character, a counted sequence, or punctuation only."""
+    characters = re.sub(r"[-_. :/]", "", value)
+    if len(set(characters)) <= 1 or not any(map(str.isalnum, characters)):
+        return True
+    if len(characters) < _MIN_SEQUENCE:
+        return False
+    return characters in _HEX_SEQUENCES or any(item.startswith(characters) for item in _SEQUENCES)

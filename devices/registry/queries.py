@@ -6,6 +6,7 @@ managers do, or selects by a credential or an id.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -42,14 +43,25 @@ _ENROLLMENT_TOKEN = PreparedStatement(
         AND (expires_at IS NULL OR expires_at > $2)
     """,
 )
-_DEVICES_WITH_IDENTIFIERS = PreparedStatement(
-    "device_ids_with_identifiers",
-    "uuid, varchar[], varchar[]",
+_KNOWN_IDENTIFIERS = PreparedStatement(
+    "known_identifiers",
+    "uuid, varchar[], varchar[], uuid",
     """
-    SELECT DISTINCT device_id FROM devices_deviceidentifier
-    WHERE tenant_id = $1 AND released_at IS NULL
-        AND (kind, value) IN (SELECT * FROM unnest($2, $3))
-    ORDER BY device_id
+    WITH reported AS (SELECT * FROM unnest($2, $3) AS item (kind, value)),
+    holder AS (
+        SELECT device_id FROM devices_deviceidentifier
+        WHERE tenant_id = $1 AND released_at IS NULL
+            AND (kind, value) IN (SELECT kind, value FROM reported)
+        UNION SELECT id FROM devices_device
+        WHERE id = $4 AND tenant_id = $1 AND status <> 'retired'
+    )
+    SELECT holder.device_id, identifier.kind, identifier.value
+    FROM holder LEFT JOIN devices_deviceidentifier identifier
+        ON identifier.device_id = holder.device_id AND identifier.released_at IS NULL
+    UNION ALL
+    SELECT NULL, conflict.kind, conflict.value
+    FROM devices_identifierconflict conflict JOIN reported USING (kind, value)
+    WHERE conflict.tenant_id = $1 AND conflict.decision = 'different'
     """,
 )
 _UPDATE_LAST_SEEN = PreparedStatement(
@@ -98,14 +110,35 @@ def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
     return EnrollmentToken.from_db("default", _ENROLLMENT, row)
 
 
-def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]:
-    """Return the ids of the current tenant's devices that use any of these identifiers.
+@dataclass(frozen=True, slots=True)
+class KnownIdentifiers:
+    """What the current tenant knows about reported identifiers."""
+
+    of_device: dict[UUID, set[Identifier]]  # all identifiers of each device that holds one
+    shared: set[Identifier]  # values that belong to several devices, as a member has decided
+
+
+def known_identifiers(
+    identifiers: Iterable[Identifier], *, key_holder: UUID | None
+) -> KnownIdentifiers:
+    """Return the devices of the current tenant that hold any of the identifiers.
 
     Retired devices are omitted, because their identifiers are released.
+
+    Args:
+        key_holder: a device that is included in any case.
     """
     kinds, values = zip(*((item.kind, item.value) for item in identifiers), strict=True)
-    rows = _DEVICES_WITH_IDENTIFIERS.fetch_all(current_tenant_id(), list(kinds), list(values))
-    return [device_id for (device_id,) in rows]
+    rows = _KNOWN_IDENTIFIERS.fetch_all(current_tenant_id(), list(kinds), list(values), key_holder)
+    known = KnownIdentifiers({}, set())
+    for device_id, kind, value in rows:
+        if device_id is None:
+            known.shared.add(Identifier(kind, value))
+            continue
+        held = known.of_device.setdefault(device_id, set())
+        if kind is not None:
+            held.add(Identifier(kind, value))
+    return known
 
 
 def update_last_seen_if_online(device: Device, *, now: datetime) -> bool:

@@ -150,6 +150,13 @@ class DocumentedSchema(AutoSchema):
         return statuses
 
 
+TOLERANT = (
+    "A field that is not usable as it was sent is converted where its meaning is clear, otherwise"
+    " cut or dropped. The field `ignored` of the response, if it has a body, names such fields. The"
+    " request is refused only if a required field is not usable."
+)
+
+
 class TextField(OpenApiSerializerFieldExtension):
     """Document pattern and length of text fields."""
 
@@ -163,6 +170,19 @@ class TextField(OpenApiSerializerFieldExtension):
             schema["maxLength"] = field.max_length
         if not field.allow_blank:
             schema["minLength"] = 1
+        return schema
+
+
+class TolerantBody(OpenApiSerializerExtension):
+    """Document that a device's message is used as far as possible."""
+
+    target_class = "core.rest.tolerant.TolerantSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        schema["description"] = f"{schema.get('description', '')}\n\n{TOLERANT}".strip()
+        schema["x-tolerant"] = True
         return schema
 
 

@@ -140,6 +140,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
+                    _page("Identifier conflicts", "difference", "devices.identifierconflict"),
                     _page("Members", "group", "tenants.membership"),
                     _page("Invitations", "person_add", "accounts.invitation"),
                     _page("API tokens", "vpn_key", "tenants.apitoken"),

@@ -23,9 +23,13 @@ from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleO
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
 from devices.preferences.services import definitions
-from devices.registry.models import Device, EnrollmentToken
+from devices.registry.models import Device, EnrollmentToken, IdentifierConflict
 from devices.registry.services.credentials import create_enrollment_token, renew_device_token
-from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from devices.registry.tests.factories import (
+    DeviceFactory,
+    DeviceIdentifierFactory,
+    IdentifierConflictFactory,
+)
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
@@ -85,6 +89,7 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("get", "/devices"),
     ("post", "/devices"),
     ("post", "/devices/auto-register"),
+    ("get", "/devices/conflicts"),
     ("get", "/devices/stats/overview"),
     ("get", "/devices/metrics/aggregate"),
     ("post", "/certificates/validate"),
@@ -144,6 +149,7 @@ class Protected:
 
     tenant: Tenant
     device: Device
+    conflict: IdentifierConflict
     certificate: DeviceCertificate
     rule: MonitoringRule
     override: RuleOverride
@@ -167,6 +173,7 @@ class Protected:
             str(self.device.pk),
             self.device.name,
             "PROTECTED-SERIAL",
+            self.conflict.value,
             self.certificate.serial_number,
             self.certificate.fingerprint,
             str(self.rule.pk),
@@ -192,6 +199,7 @@ class Protected:
     def url(self, path: str) -> str:
         """Return the path with the ids of the protected objects."""
         path = path.replace("{device_id}", str(self.device.pk))
+        path = path.replace("{conflict_id}", str(self.conflict.pk))
         path = path.replace("{serial_number}", self.certificate.serial_number)
         path = path.replace("{rule_id}", str(self.rule.pk))
         path = path.replace("{override_id}", str(self.override.pk))
@@ -222,6 +230,7 @@ class Protected:
             "serial_number": "PROTECTED-SERIAL",
             "name": "changed",
             "allow": True,
+            "decision": "different",
             "reason": "keyCompromise",
             "certificate": self.certificate.pem,
             "threshold": 1,
@@ -250,7 +259,8 @@ class Protected:
 def protected() -> Protected:
     tenant = TenantFactory.create(name="Protected Tenant")
     device = DeviceFactory.create(tenant=tenant, name="Protected Device")
-    DeviceIdentifierFactory.create(device=device, value="PROTECTED-SERIAL")
+    DeviceIdentifierFactory.create(device=device, written="PROTECTED-SERIAL")
+    conflict = IdentifierConflictFactory.create(holder=device, value="protected-serial")
     certificate = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=datetime.now(UTC)
     )
@@ -285,6 +295,7 @@ def protected() -> Protected:
     return Protected(
         tenant=tenant,
         device=device,
+        conflict=conflict,
         certificate=certificate,
         rule=rule,
         override=override,

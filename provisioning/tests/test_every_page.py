@@ -33,9 +33,14 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
-from devices.registry.models import Device, EnrollmentToken
+from devices.registry.models import Device, EnrollmentToken, IdentifierConflict
 from devices.registry.services.credentials import create_enrollment_token
-from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
+from devices.registry.tests.factories import (
+    DeviceFactory,
+    DeviceIdentifierFactory,
+    IdentifierConflictFactory,
+    TagFactory,
+)
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
@@ -80,7 +85,13 @@ PERSONAL = {  # pages that only show the signed-in user's own data
 WITH_A_LINK = {"invitation", "admin_password_reset", "password_reset_confirm"}  # no sign-in
 PERSONAL |= WITH_A_LINK
 NAME = "Ours Unmistakably"  # also used by `create_rollout_rows`
-PROTECTED_VALUES = (NAME, "PROTECTED-SERIAL", "protected-tag", "protected@example.com")
+PROTECTED_VALUES = (
+    NAME,
+    "PROTECTED-SERIAL",
+    "protected-serial",
+    "protected-tag",
+    "protected@example.com",
+)
 
 
 def pages(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, str]]:
@@ -106,7 +117,8 @@ def protected() -> dict[str, Any]:
     user = User.objects.create_user("protected@example.com", "x")
     membership = MembershipFactory.create(tenant=tenant, user=user, role=Role.OWNER)
     device = DeviceFactory.create(tenant=tenant, name=NAME)
-    DeviceIdentifierFactory.create(device=device, value="PROTECTED-SERIAL")
+    DeviceIdentifierFactory.create(device=device, written="PROTECTED-SERIAL")
+    conflict = IdentifierConflictFactory.create(holder=device, value="protected-serial")
     TagFactory.create(tenant=tenant, name="protected-tag")
     with tenant_scope(tenant.pk):
         enrollment, _ = create_enrollment_token(name=NAME, now=now)
@@ -182,6 +194,7 @@ def protected() -> dict[str, Any]:
         Invitation._meta.label_lower: invitation,
         Device._meta.label_lower: device,
         EnrollmentToken._meta.label_lower: enrollment,
+        IdentifierConflict._meta.label_lower: conflict,
         DeviceCertificate._meta.label_lower: certificate,
         Event._meta.label_lower: event,
         Delivery._meta.label_lower: delivery,

@@ -174,7 +174,7 @@ def test_a_device_can_be_added_in_the_portal(portal: SignIn, tenant: Tenant) -> 
         {
             "name": "Lobby",
             "serial_number": "SN-1",
-            "mac_addresses": "AA-BB-CC-DD-EE-0F",
+            "mac_addresses": "A8-BB-CC-DD-EE-0F",
             "tags": "hall, entrance",
         },
     )

@@ -27,7 +27,14 @@ from certificates.tests.keys import ec_key, request_for
 from core.errors import DomainError
 from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, Pairing
-from devices.registry.services import credentials, pairing, presence, quarantine, registration
+from devices.registry.services import (
+    credentials,
+    pairing,
+    presence,
+    quarantine,
+    registration,
+    retirement,
+)
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.services import command_expiry, fetching, issuing, sessions
 from tenants.context import (
@@ -125,7 +132,7 @@ class TwoTenants(RuleBasedStateMachine):
                 case "update":
                     registration.update(device=row, tags=["north"], now=self.now)
                 case "retire":
-                    registration.retire(device=row, now=self.now)
+                    retirement.retire(device=row, now=self.now)
                 case "token":
                     credentials.issue_device_token(row, now=self.now)
                 case "quarantine":

@@ -8,9 +8,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
-from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
+from core.rest.parsers import DeviceJSONParser
+from core.rest.tolerant import read_message
 from devices.configurations.api.serializers import MyConfigurationSerializer, ReportFields
 from devices.configurations.services import connect_response, effective, reports
 from devices.registry.api.authentication import IsDevice, calling_device
@@ -56,10 +57,11 @@ class ReportedView(APIView):
     """Report that the device has applied its configuration, or why this was not possible."""
 
     permission_classes = (IsDevice,)
+    parser_classes = (DeviceJSONParser,)
 
     @extend_schema(request=ReportFields, responses={204: None})
     def post(self, request: Request) -> Response:
-        serializer = validated_body(ReportFields, request)
+        fields = read_message(ReportFields(), request).fields
         device = calling_device(request)
-        reports.report(device=device, now=clock.now(), **serializer)
+        reports.report(device=device, now=clock.now(), **fields)
         return Response(status=status.HTTP_204_NO_CONTENT)

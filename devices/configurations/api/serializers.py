@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
+from core.rest.tolerant import TolerantSerializer
 from devices.configurations.document_validation import SCHEMA
 from devices.configurations.models import ConfigurationVersion, ReportedConfiguration, Scope
 from devices.configurations.services.layers import MAX_NOTE_LENGTH
@@ -255,7 +256,7 @@ class MyConfigurationSerializer(serializers.Serializer[Any]):
     configuration = JSONObjectField()
 
 
-class ReportFields(StrictSerializer):
+class ReportFields(TolerantSerializer):
     """A device's report: it has applied a version, or it gives the reason for the failure."""
 
     version = StrictCharField(max_length=64, pattern=VERSION_PATTERN)

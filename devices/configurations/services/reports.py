@@ -15,7 +15,7 @@ from devices.configurations.documents import (
     json_equal,
     normalise,
 )
-from devices.configurations.errors import InvalidDocument, InvalidReport, UnknownVersion
+from devices.configurations.errors import UnknownVersion
 from devices.configurations.events import ConfigurationApplied, ConfigurationFailed
 from devices.configurations.models import ReportedConfiguration
 from devices.configurations.services import effective
@@ -25,6 +25,7 @@ from events.domain_events import DomainEvent
 from events.services.outbox import record
 
 Outcome = ReportedConfiguration.Outcome
+NO_REASON = "The device has given no reason."
 REPORT_FIELDS = ("version", "outcome", "reason", "failed_keys", "document")
 
 
@@ -61,14 +62,18 @@ def report(
 
     Args:
         version: the version of the document that the device received.
-        document: the configuration in use, if it differs from the received document.
+        document: the configuration in use, if it differs from the received document. It is
+            dropped if it cannot be stored.
 
     Raises:
         UnknownVersion: no device of this tenant was ever assigned the version.
-        InvalidReport: a failure has no reason.
-        InvalidDocument: `document` cannot be stored.
     """
-    _check(version, outcome, reason, document)
+    if effective.document_of(version) is None:
+        raise UnknownVersion
+    if outcome == Outcome.FAILED:
+        reason = reason or NO_REASON
+    if document is not None and find_storage_faults(document):
+        document = None
     locking = NextSteps.objects.select_for_update(no_key=True).filter(device=device)
     steps = locking.first()
     before = ReportedConfiguration.objects.filter(device=device).first()
@@ -114,15 +119,6 @@ def compare(device: Device) -> Comparison:
         report=row,
         differences=[] if is_converged else differences(applied or {}, desired),
     )
-
-
-def _check(version: str, outcome: str, reason: str, document: dict[str, Any] | None) -> None:
-    if outcome == Outcome.FAILED and not reason:
-        raise InvalidReport("A failure requires a reason.", field="reason")
-    if document is not None and (faults := find_storage_faults(document)):
-        raise InvalidDocument(faults)
-    if effective.document_of(version) is None:
-        raise UnknownVersion
 
 
 def _applied_version(row: ReportedConfiguration, before: ReportedConfiguration | None) -> str:

@@ -28,7 +28,7 @@ from devices.configurations.tests.documents import (
 from devices.registry.device_report import DeviceReport
 from devices.registry.events import DeviceUpdated
 from devices.registry.models import Device, NextSteps
-from devices.registry.services import presence, registration
+from devices.registry.services import presence, registration, retirement
 from devices.registry.services.presence import ConnectReport
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.domain_events import event_from
@@ -173,7 +173,7 @@ def test_a_retired_device_is_not_recalculated(tenant: Tenant, now: datetime) -> 
 def test_a_retired_device_does_not_wait_for_a_configuration(device: Device, now: datetime) -> None:
     save_for_device(device, {"volume": 5}, now=now)
     with tenant_scope(device.tenant_id):
-        registration.retire(device=device, now=now)
+        retirement.retire(device=device, now=now)
     assert next_steps_of(device).configuration_waiting_since is None
 
 

@@ -15,7 +15,7 @@ from devices.monitoring.services import alerts, evaluation, rules
 from devices.monitoring.services.evaluation import EvaluationResult
 from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device, DeviceTag
-from devices.registry.services import registration
+from devices.registry.services import retirement
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
 from tenants.context import tenant_scope
@@ -426,7 +426,7 @@ def test_the_alerts_of_a_retired_device_are_closed(
     report_cpu(device, now, 95)
     evaluate(tenant, now)
     with tenant_scope(tenant.pk):
-        registration.retire(device=device, now=now)
+        retirement.retire(device=device, now=now)
 
     assert evaluate(tenant, now) == EvaluationResult(closed=1)
 

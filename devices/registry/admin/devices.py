@@ -21,7 +21,7 @@ from devices.registry.admin.quarantine import (
 )
 from devices.registry.extension_points import device_page
 from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
-from devices.registry.services import credentials, registration
+from devices.registry.services import credentials, retirement
 from events.models import Event
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
@@ -43,7 +43,7 @@ HISTORY_ROWS = 50
 
 class IdentifierInline(ReadOnlyInline):
     model = DeviceIdentifier
-    fields = ("kind", "value", "released_at")
+    fields = ("kind", "shown", "released_at")
     readonly_fields = fields
     verbose_name_plural = "Identifiers"
 
@@ -201,7 +201,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
     )
     def retire_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def retire(device: Device) -> str:
-            registration.retire(device=device, reason="retired by a member", now=clock.now())
+            retirement.retire(device=device, reason="retired by a member", now=clock.now())
             return "Retired. Its certificates and token were revoked."
 
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], retire)

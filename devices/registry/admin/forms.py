@@ -34,7 +34,7 @@ class RegistrationForm(ServiceForm):
         label="MAC addresses",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="One per line, for example AA:BB:CC:DD:EE:0F.",
+        help_text="One per line, for example A8:BB:CC:DD:EE:0F.",
     )
     manufacturer = text_field("Manufacturer")
     model = text_field("Model")

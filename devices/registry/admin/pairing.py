@@ -164,7 +164,7 @@ def _page(request: HttpRequest, **extra_context: Any) -> TemplateResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Pair a device",
-        "identifiers": pairing.report_of(row).identifiers() if row else (),
+        "identifiers": pairing.report_of(row).usable_identifiers()[0] if row else (),
         **extra_context,
     }
     return TemplateResponse(request, "portal/pair.html", context)

@@ -6,12 +6,13 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import action
 
 from core import clock
 from core.templatetags.portal import relative_time
-from devices.registry.models import Device, DeviceQuerySet
+from devices.registry.models import Device, DeviceQuerySet, IdentifierConflict
 from devices.registry.services import quarantine, reregistration
 from devices.registry.services.reregistration import REQUEST_VALIDITY
 from tenants.admin.base import (
@@ -25,6 +26,7 @@ from tenants.admin.base import (
 )
 from tenants.roles import visible_to
 
+MAX_CONFLICTS = 5  # shown on the page of a device
 QUARANTINE_ACTIONS = ("quarantine_selected", "release_selected", "allow_selected", "deny_selected")
 QUARANTINE_DETAIL_ACTIONS = ("quarantine_one", "release_one")
 
@@ -60,6 +62,12 @@ class QuarantineActions(PortalAdmin):
         request = getattr(device, "reregistration", None)
         if request is not None and request.decided_at is None:
             items.append(format_html("A device at {} requests re-registration", request.address))
+        for conflict in IdentifierConflict.every_tenant.filter(holder=device).open()[
+            :MAX_CONFLICTS
+        ]:
+            url = reverse("admin:devices_identifierconflict_change", args=[conflict.pk])
+            text = "Another device reports {}: <a href='{}'>decide</a>"
+            items.append(format_html(text, str(conflict), url))
         return format_html_join("; ", "{}", ((item,) for item in items)) or "None"
 
     @confirmed_action(

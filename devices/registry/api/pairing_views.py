@@ -13,11 +13,15 @@ from rest_framework.views import APIView
 from core import clock
 from core.limits import Limit
 from core.rest.bodies import validated_body
+from core.rest.ignored import ignored_response
+from core.rest.parsers import DeviceJSONParser
+from core.rest.tolerant import read_message
 from devices.registry.api.serializers import (
     DeviceCodeSerializer,
     PairedSerializer,
     PairingSerializer,
     PairSerializer,
+    report_from,
 )
 from devices.registry.api.views import device_response
 from devices.registry.services import pairing
@@ -33,12 +37,12 @@ class PairView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     additional_address_limit = PAIRING_LIMIT
+    parser_classes = (DeviceJSONParser,)
 
     @extend_schema(request=PairSerializer, responses=PairingSerializer)
     def post(self, request: Request) -> Response:
-        body = PairSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        codes = pairing.start(report=body.report(), now=clock.now())
+        message = read_message(PairSerializer(), request)
+        codes = pairing.start(report=report_from(message.fields), now=clock.now())
         url = f"{settings.PUBLIC_URL}/pair"
         complete_url = f"{url}?{urlencode({'code': codes.user_code})}"
         qr_code = segno.make(complete_url, error="m")
@@ -50,6 +54,7 @@ class PairView(APIView):
             "qr_code": qr_code.png_data_uri(scale=8, border=4),
             "expires_in": codes.expires_in,
             "interval": codes.interval,
+            "ignored": ignored_response([*message.ignored, *codes.ignored]),
         }
         return Response(data, headers=NO_STORE)
 

@@ -1,25 +1,35 @@
 """Serializers of the device registry."""
 
-from typing import Any, ClassVar
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.rest.fields import IPAddressField, StrictBooleanField, StrictCharField, StrictIntegerField
+from core.rest.fields import (
+    ExactCharField,
+    IPAddressField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+)
+from core.rest.ignored import IgnoredSerializer
 from core.rest.strict import StrictSerializer
+from core.rest.tolerant import TolerantSerializer
 from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration
 from devices.registry.services.tags import TAG_PATTERN
 
 
-class DeviceReportSerializer(StrictSerializer):
+class DeviceReportFields(serializers.Serializer[Any]):
     """The identifiers, the hardware and the versions of a device."""
 
-    serial_number = StrictCharField(max_length=64, required=False, allow_blank=True)
-    android_id = StrictCharField(max_length=64, required=False, allow_blank=True)
+    serial_number = ExactCharField(max_length=64, required=False, allow_blank=True)
+    android_id = ExactCharField(max_length=64, required=False, allow_blank=True)
     mac_addresses = serializers.ListField(
-        child=StrictCharField(max_length=32), required=False, max_length=MAX_MAC_ADDRESSES
+        child=ExactCharField(max_length=32), required=False, max_length=MAX_MAC_ADDRESSES
     )
     manufacturer = StrictCharField(max_length=64, required=False, allow_blank=True)
     model = StrictCharField(max_length=64, required=False, allow_blank=True)
@@ -33,28 +43,21 @@ class DeviceReportSerializer(StrictSerializer):
     )
     name = StrictCharField(max_length=120, required=False, allow_blank=True)
 
-    REPORT_FIELDS: ClassVar = (
-        "serial_number",
-        "android_id",
-        "manufacturer",
-        "model",
-        "os_version",
-        "app_version",
-        "screen_width",
-        "screen_height",
-        "name",
-    )
 
-    def report(self) -> DeviceReport:
-        """Return the validated data as a device report."""
-        data = self.validated_data
-        return DeviceReport(
-            mac_addresses=tuple(data.get("mac_addresses", ())),
-            **{name: data[name] for name in self.REPORT_FIELDS if name in data},
-        )
+class DeviceMessageSerializer(DeviceReportFields, TolerantSerializer):
+    """What a device reports about itself."""
 
 
-class ManualRegistrationSerializer(DeviceReportSerializer):
+REPORT_FIELDS = tuple(field.name for field in dataclasses.fields(DeviceReport))
+
+
+def report_from(data: Mapping[str, Any]) -> DeviceReport:
+    """Return the usable fields of `DeviceReportFields` as a device report."""
+    fields = {name: data[name] for name in REPORT_FIELDS if name in data}
+    return DeviceReport(**{**fields, "mac_addresses": tuple(data.get("mac_addresses", ()))})
+
+
+class ManualRegistrationSerializer(DeviceReportFields, StrictSerializer):
     tags = serializers.ListField(
         child=StrictCharField(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
@@ -153,10 +156,14 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
         return sorted(row.tag.name for row in device.device_tags.all())
 
     def _identifiers(self, device: Device, kind: str) -> list[str]:
-        return [item.value for item in device.identifiers.all() if item.kind == kind]
+        return [
+            item.shown
+            for item in device.identifiers.all()
+            if item.kind == kind and (item.released_at is None or device.retired_at is not None)
+        ]
 
 
-class ConnectSerializer(StrictSerializer):
+class ConnectSerializer(TolerantSerializer):
     """The data that a device sends with each connect."""
 
     app_version = StrictCharField(max_length=64, required=False, allow_blank=True)
@@ -202,6 +209,7 @@ class ConnectedSerializer(serializers.Serializer[Any]):
         help_text="If true, only connect requests are accepted until a member releases the device."
     )
     next_steps = NextStepsSerializer()
+    ignored = IgnoredSerializer(many=True)
 
 
 class QuarantineSerializer(StrictSerializer):
@@ -212,7 +220,7 @@ class ReregistrationDecisionSerializer(StrictSerializer):
     allow = StrictBooleanField()
 
 
-class PairSerializer(DeviceReportSerializer):
+class PairSerializer(DeviceMessageSerializer):
     """The identifiers and the hardware of the device to pair."""
 
 
@@ -228,6 +236,7 @@ class PairingSerializer(serializers.Serializer[Any]):
     )
     expires_in = serializers.IntegerField(help_text="Seconds until the codes expire.")
     interval = serializers.IntegerField(help_text="Minimum seconds between two polls.")
+    ignored = IgnoredSerializer(many=True)
 
 
 class DeviceCodeSerializer(StrictSerializer):

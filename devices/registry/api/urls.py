@@ -1,6 +1,6 @@
 from django.urls import path
 
-from devices.registry.api import pairing_views, views
+from devices.registry.api import conflict_views, pairing_views, views
 
 urlpatterns = [
     path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
@@ -18,6 +18,12 @@ urlpatterns = [
         "devices/<uuid:device_id>/reregistration",
         views.ReregistrationView.as_view(),
         name="device-reregistration",
+    ),
+    path("devices/conflicts", conflict_views.ConflictsView.as_view(), name="device-conflicts"),
+    path(
+        "devices/conflicts/<uuid:conflict_id>/decision",
+        conflict_views.ConflictDecisionView.as_view(),
+        name="device-conflict-decision",
     ),
     path("devices/pair", pairing_views.PairView.as_view(), name="pair-start"),
     path("devices/pair/token", pairing_views.PairTokenView.as_view(), name="pair-token"),

@@ -15,8 +15,11 @@ from rest_framework.views import APIView
 from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
+from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
+from core.rest.parsers import DeviceJSONParser
 from core.rest.strict import RejectUnknownParameters
+from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDevice, MayConnect, calling_device
 from devices.registry.api.filters import DeviceListFilter, DeviceOrdering
 from devices.registry.api.serializers import (
@@ -28,6 +31,7 @@ from devices.registry.api.serializers import (
     QuarantineSerializer,
     ReregistrationDecisionSerializer,
     TokenSerializer,
+    report_from,
 )
 from devices.registry.errors import DeviceNotFound
 from devices.registry.models import Device
@@ -37,6 +41,7 @@ from devices.registry.services import (
     quarantine,
     registration,
     reregistration,
+    retirement,
 )
 from tenants.context import current_caller
 
@@ -56,7 +61,9 @@ class DevicesView(ListAPIView[Device]):
         body = ManualRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         device = registration.register(
-            report=body.report(), tags=body.validated_data.get("tags", ()), now=clock.now()
+            report=report_from(body.validated_data),
+            tags=body.validated_data.get("tags", ()),
+            now=clock.now(),
         )
         return Response(device_response(device.pk), status.HTTP_201_CREATED)
 
@@ -77,7 +84,7 @@ class DeviceView(APIView):
 
     @extend_schema(responses={204: None}, description="Retire the device. This cannot be undone.")
     def delete(self, request: Request, device_id: UUID) -> Response:
-        registration.retire(device=get_device(device_id), now=clock.now())
+        retirement.retire(device=get_device(device_id), now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -124,6 +131,7 @@ class ConnectView(APIView):
     """Update the last-seen time of the calling device. Return its next steps."""
 
     permission_classes = (MayConnect,)
+    parser_classes = (DeviceJSONParser,)
     content_negotiation_class = SingleFormatNegotiation
 
     # Created once, because a new serializer for each request would copy all fields.
@@ -131,7 +139,8 @@ class ConnectView(APIView):
 
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)
     def post(self, request: Request) -> Response:
-        data = self.body.run_validation(request.data)
+        message = read_message(self.body, request)
+        data = message.fields
         report = presence.ConnectReport(
             app_version=data.get("app_version"),
             os_version=data.get("os_version"),
@@ -147,6 +156,7 @@ class ConnectView(APIView):
                 "next_connect_in": settings.CONNECT_INTERVAL_SECONDS,
                 "quarantined": device.quarantined_at is not None,
                 "next_steps": steps,
+                "ignored": ignored_response(message.ignored),
             }
         )
 

@@ -1,5 +1,6 @@
 """The models of the device registry."""
 
+from devices.registry.models.conflicts import ConflictingDevice, IdentifierConflict
 from devices.registry.models.devices import (
     ACTIVE_IDENTIFIER_CONSTRAINT,
     Device,
@@ -16,6 +17,7 @@ from devices.registry.models.tokens import DeviceToken, EnrollmentToken, Reregis
 
 __all__ = [
     "ACTIVE_IDENTIFIER_CONSTRAINT",
+    "ConflictingDevice",
     "Device",
     "DeviceHardware",
     "DeviceIdentifier",
@@ -23,6 +25,7 @@ __all__ = [
     "DeviceTag",
     "DeviceToken",
     "EnrollmentToken",
+    "IdentifierConflict",
     "NextSteps",
     "Pairing",
     "Reregistration",

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from devices.registry.identifiers import Identifier
+from devices.registry.identifiers import Identifier, fold
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
@@ -62,7 +62,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         """
         text = text.strip()
         identifiers = DeviceIdentifier.every_tenant.filter(
-            device=OuterRef("pk"), value__istartswith=text
+            device=OuterRef("pk"), value__startswith=fold(text)
         )
         return self.filter(Q(name__icontains=text) | Exists(identifiers))
 
@@ -165,7 +165,8 @@ class DeviceIdentifier(TenantOwned):
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="identifiers")
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    value = models.CharField(max_length=64)
+    value = models.CharField(max_length=64)  # normalised
+    written = models.CharField(max_length=64, blank=True, db_default="")  # if it differs
     released_at = models.DateTimeField(null=True, blank=True)
 
     objects = TenantManager.from_queryset(DeviceIdentifierQuerySet)()
@@ -188,7 +189,16 @@ class DeviceIdentifier(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.value}"
+        return f"{self.get_kind_display()} {self.shown}"
+
+    @property
+    def shown(self) -> str:
+        """Return the value as the device or the member has written it."""
+        return self.written or self.value
+
+    @property
+    def identifier(self) -> Identifier:
+        return Identifier(self.kind, self.value, self.written)  # type: ignore[arg-type]
 
 
 class Tag(TenantOwned):

@@ -6,7 +6,7 @@ token.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from core.encryption import keyed_digests
+from core.ignored import Ignored
 from core.limits import Limit, LimiterUnavailable
 from core.querysets import first_or_raise
 from devices.registry.device_report import DeviceReport
@@ -23,16 +24,18 @@ from devices.registry.errors import (
     AccessDenied,
     AuthorizationPending,
     ExpiredToken,
-    IdentifiersDisagree,
+    IdentityUndecided,
     PairingAlreadyDecided,
     PairingNotFound,
     SlowDown,
     TooManyPairings,
 )
 from devices.registry.events import PairingApproved
+from devices.registry.identity import Verdict
 from devices.registry.models import Device, Pairing
-from devices.registry.queries import device_ids_with_identifiers
-from devices.registry.services import registration
+from devices.registry.services import conflicts, registration
+from devices.registry.services.conflicts import IdentityNotDecided
+from devices.registry.services.identification import identify
 from devices.registry.services.registration import Registration
 from devices.registry.services.tags import tag_names
 from events.services.outbox import record
@@ -61,16 +64,17 @@ class PairingCodes:
     user_code: str  # formatted: WDJB-MJHT
     expires_in: int  # seconds
     interval: int  # seconds
+    ignored: Sequence[Ignored]  # what could not be used of the report
 
 
 def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
     """Start a pairing and return its two codes.
 
     Raises:
-        InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
+        IdentifierRequired: no identifier of the report is usable.
         TooManyPairings: this address has too many pending pairings.
     """
-    report.identifiers()
+    _, ignored = report.usable_identifiers()
     address = current_caller().address
     pending = Pairing.objects.waiting(now).filter(address=address)
     if pending[:MAX_PENDING_PER_ADDRESS].count() >= MAX_PENDING_PER_ADDRESS:
@@ -93,7 +97,11 @@ def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
         except IntegrityError:
             continue  # another pending pairing has the same code
         return PairingCodes(
-            device_code, format_user_code(user_code), int(LIFETIME.total_seconds()), INTERVAL
+            device_code,
+            format_user_code(user_code),
+            int(LIFETIME.total_seconds()),
+            INTERVAL,
+            ignored,
         )
 
 
@@ -121,7 +129,6 @@ def find(user_code: str, *, now: datetime) -> Pairing:
     return pairing
 
 
-@transaction.atomic
 def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: datetime) -> Device:
     """Approve a pairing: register the device in the current tenant.
 
@@ -134,22 +141,33 @@ def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: 
 
     Raises:
         PairingAlreadyDecided: the pairing was decided by somebody else or has expired.
-        IdentifiersDisagree: the identifiers belong to several devices.
+        IdentityUndecided: it is not certain which device it is. A member must decide first.
         InvalidTag: see `set_tags`.
     """
+    try:
+        return _approve(pairing_id, name, tags, now)
+    except IdentityNotDecided as error:
+        conflicts.request_decision(error, None, now=now)
+        ids = [error.decision.device_id, *(item.holder for item in error.decision.contests)]
+        raise IdentityUndecided(Device.objects.filter(pk__in=ids)) from None
+
+
+@transaction.atomic
+def _approve(pairing_id: UUID, name: str, tags: Iterable[str], now: datetime) -> Device:
     pairing = _lock_pending(pairing_id, now)
     report = report_of(pairing)
-    identifiers = report.identifiers()
-    device_ids = device_ids_with_identifiers(identifiers)
-    if len(device_ids) > 1:
-        raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
-    if device_ids:
-        device = registration.get_not_retired_device(device_ids[0])
+    identifiers, _ = report.usable_identifiers()
+    decision = identify(identifiers).decision
+    if decision.verdict is Verdict.UNDECIDED:
+        raise IdentityNotDecided(decision, identifiers)
+    if decision.device_id is not None:
+        device = registration.get_not_retired_device(decision.device_id)
         tags = {*tag_names(device), *tags}
         registration.update(device=device, name=name or None, tags=tags, now=now)
     else:
         report = replace(report, name=name or report.name)
-        device = registration.register(report=report, tags=tags, now=now)
+        device = registration.register_identified(report, decision.own, tags=tags, now=now)
+    conflicts.record_conflicts(decision.contests, other=device, now=now)
     pairing.status = Pairing.Status.APPROVED
     pairing.tenant_id, pairing.device_id = current_tenant_id(), device.pk
     pairing.decided_at, pairing.expires_at = now, now + LIFETIME
@@ -247,7 +265,9 @@ def _complete(pairing: Pairing, now: datetime, *, too_soon: bool) -> Registratio
     pairing.status = Pairing.Status.COMPLETED
     with tenant_scope(pairing.tenant_id):
         report = report_of(pairing)
-        if device_ids_with_identifiers(report.identifiers()) != [pairing.device_id]:
+        identifiers, _ = report.usable_identifiers()
+        decision = identify(identifiers).decision
+        if decision.verdict is not Verdict.SAME or decision.device_id != pairing.device_id:
             return AccessDenied("The device was retired or changed after the approval.")
         return registration.auto_register(report=report, now=now)
 

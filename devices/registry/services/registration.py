@@ -1,31 +1,31 @@
-"""Register, update and retire devices."""
+"""Register and update devices."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from core.ignored import Ignored
 from core.querysets import first_or_raise
-from devices.registry.device_report import DeviceReport
+from devices.registry.device_report import DeviceReport, field_of
 from devices.registry.errors import (
     AlreadyRegistered,
     DeviceIsQuarantined,
     DeviceIsRetired,
     DeviceNotFound,
-    IdentifiersDisagree,
+    IdentifierRequired,
 )
 from devices.registry.events import (
     DeviceClaimed,
     DeviceRegistered,
     DeviceReregistered,
-    DeviceRetired,
     DeviceUpdated,
 )
-from devices.registry.extension_points import device_retiring
 from devices.registry.identifiers import Identifier
+from devices.registry.identity import Verdict, kept_identifiers
 from devices.registry.models import (
     ACTIVE_IDENTIFIER_CONSTRAINT,
     Device,
@@ -34,8 +34,11 @@ from devices.registry.models import (
     DeviceToken,
     EnrollmentToken,
 )
-from devices.registry.queries import device_ids_with_identifiers, lock_device
+from devices.registry.queries import lock_device
+from devices.registry.services import conflicts, device_identifiers
+from devices.registry.services.conflicts import IdentityNotDecided, record_conflicts
 from devices.registry.services.credentials import count_use, renew_device_token
+from devices.registry.services.identification import identify
 from devices.registry.services.presence import mark_online, online_event
 from devices.registry.services.quarantine import record_first_sighting, record_registration_sighting
 from devices.registry.services.reregistration import (
@@ -58,6 +61,7 @@ class Registration:
     device: Device
     token: str
     created: bool = False
+    ignored: Sequence[Ignored] = ()  # what could not be used of the report
 
 
 class _RetiredConcurrently(Exception):
@@ -70,6 +74,7 @@ def auto_register(
     now: datetime,
     enrollment_token: EnrollmentToken | None = None,
     key_digest: str = "",
+    key_holder: UUID | None = None,
 ) -> Registration:
     """Register a new device from its report, or register a known device again.
 
@@ -82,25 +87,30 @@ def auto_register(
             registers the device.
         key_digest: hexadecimal SHA-256 of the SPKI in the device's certificate signing
             request; "" if there is none.
+        key_holder: the device of the tenant that has this key; None if there is none.
 
     Raises:
-        InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
-        IdentifiersDisagree: the identifiers belong to several devices.
+        IdentifierRequired: no identifier of the report is usable.
         EnrollmentTokenUsedUp: the device is new and the token has no uses left.
         ReregistrationPending, ReregistrationRefused: the device is known and may not
-            register again. Either the policy of the token forbids this, or a member must
-            decide, or a member has refused.
+            register again, or it is not certain which device it is. Either the policy of the
+            token forbids this, or a member must decide, or a member has refused.
         DeviceIsQuarantined: the device is in quarantine.
         AlreadyRegistered: each attempt lost a race for an identifier.
     """
-    identifiers = report.identifiers()
+    identifiers, ignored = report.usable_identifiers()
     for _ in range(MAX_ATTEMPTS):
         try:
-            return _auto_register(report, identifiers, now, enrollment_token, key_digest)
+            registration = _auto_register(
+                report, identifiers, now, enrollment_token, key_digest, key_holder
+            )
+            return replace(registration, ignored=[*ignored, *registration.ignored])
         except _RetiredConcurrently:
             continue
         except MemberDecisionRequired as error:
             raise request_decision(error.device, now=now) from None
+        except IdentityNotDecided as error:
+            raise conflicts.request_decision(error, enrollment_token, now=now) from None
         except IntegrityError as error:
             if not _is_lost_race(error):
                 raise
@@ -115,16 +125,35 @@ def register(*, report: DeviceReport, tags: Iterable[str] = (), now: datetime) -
 
     Raises:
         InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
-        AlreadyRegistered: an unretired device has one of the identifiers.
+        AlreadyRegistered: an unretired device has one of the identifiers, or several have.
         InvalidTag: see `set_tags`.
     """
     identifiers = report.identifiers()
     matches = DeviceIdentifier.objects.matching(identifiers).select_related("device")
     for match in matches:
         raise AlreadyRegistered(
-            f"{match.value} belongs to {match.device.name} ({match.device.pk}).",
-            field="mac_addresses" if match.kind == "mac_address" else match.kind,
+            f"{match.shown} belongs to {match.device.name} ({match.device.pk}).",
+            field=field_of(match.identifier),
         )
+    return register_identified(report, kept_identifiers(identifiers), tags=tags, now=now)
+
+
+def register_identified(
+    report: DeviceReport,
+    identifiers: Sequence[Identifier],
+    *,
+    tags: Iterable[str] = (),
+    now: datetime,
+) -> Device:
+    """Register a device that does not connect yet, with identifiers that no other device has.
+
+    Raises:
+        AlreadyRegistered: another device has got one of the identifiers meanwhile.
+        IdentifierRequired: there is no identifier.
+        InvalidTag: see `set_tags`.
+    """
+    if not identifiers:
+        raise IdentifierRequired
     try:
         with transaction.atomic():
             device, events = _create(report, identifiers, by="manual", now=now)
@@ -166,29 +195,6 @@ def update(
     return device
 
 
-@transaction.atomic
-def retire(*, device: Device, reason: str = "", now: datetime) -> None:
-    """Retire a device: revoke its certificates and token, release its identifiers.
-
-    The device's row, certificates and events are kept as history. Retiring a retired device has
-    no effect.
-    """
-    try:
-        device = lock_device(device.pk)
-    except DeviceIsRetired:
-        return
-    for callback in device_retiring:
-        callback(device.pk, now)
-    DeviceToken.every_tenant.filter(device=device).delete()
-    DeviceIdentifier.every_tenant.in_use().filter(device=device).update(released_at=now)
-    before = device.status
-    device.status = Device.Status.RETIRED
-    device.retired_at = now
-    device.save(update_fields=["status", "retired_at"])
-    changes: Changes = {"status": (before, device.status)}
-    record([_event(DeviceRetired, device, now, reason=reason, changes=changes)])
-
-
 def get_not_retired_device(device_id: Any) -> Device:
     """Return the current tenant's device with this id, if it is not retired.
 
@@ -205,20 +211,51 @@ def _auto_register(
     now: datetime,
     enrollment_token: EnrollmentToken | None,
     key_digest: str,
+    key_holder: UUID | None,
 ) -> Registration:
-    device_ids = device_ids_with_identifiers(identifiers)
-    if len(device_ids) > 1:
-        raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
-    if not device_ids:
-        device, events = _create(report, identifiers, by="auto", now=now)
-        record_first_sighting(device, key_digest=key_digest, now=now)
-        record(events)
-        token = renew_device_token(device, now=now)
-        if enrollment_token is not None:
-            # The last step, because other registrations wait for this row until the commit.
-            count_use(enrollment_token)
-        return Registration(device, token, created=True)
-    device = _lock_known_device(device_ids[0])
+    identification = identify(identifiers, key_holder=key_holder)
+    decision = identification.decision
+    if decision.verdict is Verdict.UNDECIDED:
+        raise IdentityNotDecided(decision, identifiers)
+    if decision.device_id is not None:
+        registration = _register_again(
+            decision.device_id, report, decision.own, now, enrollment_token, key_digest
+        )
+    else:
+        registration = _register_new(report, decision.own, now, enrollment_token, key_digest)
+    record_conflicts(decision.contests, other=registration.device, now=now)
+    if enrollment_token is not None and registration.created:
+        # The last step, because other registrations wait for this row until the commit.
+        count_use(enrollment_token)
+    return replace(registration, ignored=identification.ignored)
+
+
+def _register_new(
+    report: DeviceReport,
+    identifiers: Sequence[Identifier],
+    now: datetime,
+    enrollment_token: EnrollmentToken | None,
+    key_digest: str,
+) -> Registration:
+    if not identifiers:
+        raise IdentifierRequired(
+            f"{IdentifierRequired.sentence} Several devices report the values of this one."
+        )
+    device, events = _create(report, identifiers, by="auto", now=now)
+    record_first_sighting(device, key_digest=key_digest, now=now)
+    record(events)
+    return Registration(device, renew_device_token(device, now=now), created=True)
+
+
+def _register_again(
+    device_id: UUID,
+    report: DeviceReport,
+    identifiers: Sequence[Identifier],
+    now: datetime,
+    enrollment_token: EnrollmentToken | None,
+    key_digest: str,
+) -> Registration:
+    device = _lock_known_device(device_id)
     is_claim = not DeviceToken.objects.filter(device=device).exists()
     if not is_claim:
         check_reregistration(device, enrollment_token, now=now)
@@ -240,17 +277,13 @@ def _lock_known_device(device_id: UUID) -> Device:
 def _update_registered_device(
     device: Device,
     report: DeviceReport,
-    identifiers: list[Identifier],
+    identifiers: Sequence[Identifier],
     now: datetime,
     *,
     is_claim: bool,
 ) -> None:
     """Update a known, locked device from its report and set it online."""
-    rows = DeviceIdentifier.objects.in_use().filter(device=device)
-    existing = {(row.kind, row.value) for row in rows}
-    _add_identifiers(
-        device, [item for item in identifiers if (item.kind, item.value) not in existing]
-    )
+    device_identifiers.give(device, identifiers, now=now)
     changes = _update_from_report(device, report)
     event_class = DeviceClaimed if is_claim else DeviceReregistered
     status_events = mark_online(device, now=now)
@@ -260,7 +293,7 @@ def _update_registered_device(
 
 def _create(
     report: DeviceReport,
-    identifiers: list[Identifier],
+    identifiers: Sequence[Identifier],
     *,
     by: Literal["auto", "manual"],
     now: datetime,
@@ -269,7 +302,7 @@ def _create(
 
     A device that registers itself is online. A device entered by a member was never seen.
     """
-    serial = (item.value for item in identifiers if item.kind == "serial_number")
+    serial = (item.written for item in identifiers if item.kind == "serial_number")
     device = Device.objects.create(
         name=report.name or next(serial, identifiers[0].value),
         model=report.model,
@@ -280,7 +313,7 @@ def _create(
         os_version=report.os_version,
         registered_at=now,
     )
-    _add_identifiers(device, identifiers)
+    device_identifiers.add(device, identifiers)
     DeviceHardware.objects.create(
         device=device,
         manufacturer=report.manufacturer,
@@ -300,14 +333,6 @@ def _create(
     if by == "auto":
         events.append(online_event(device, before=Device.Status.OFFLINE, last_seen=None))
     return device, events
-
-
-def _add_identifiers(device: Device, identifiers: list[Identifier]) -> None:
-    """Insert identifiers in sorted order, so that concurrent calls cannot deadlock."""
-    DeviceIdentifier.objects.bulk_create(
-        DeviceIdentifier(device=device, kind=item.kind, value=item.value)
-        for item in sorted(identifiers)
-    )
 
 
 def _is_lost_race(error: IntegrityError) -> bool:

@@ -43,20 +43,27 @@ def check_reregistration(
     """
     if enrollment_token is None or enrollment_token.reregistration == ReregistrationPolicy.ROTATE:
         return
+    request = Reregistration.objects.filter(device=device).first()
+    is_decided = (
+        request is not None
+        and request.decided_at is not None
+        and request.decided_at > now - REQUEST_VALIDITY
+    )
+    if request is not None and is_decided and request.allowed:
+        request.delete()  # a permission is valid for one registration
+        return
     if enrollment_token.reregistration == ReregistrationPolicy.REFUSE:
         raise ReregistrationRefused(
             "This enrollment token does not allow a device to register again."
         )
-    request = Reregistration.objects.filter(device=device).first()
-    if (
-        request is None
-        or request.decided_at is None
-        or request.decided_at <= now - REQUEST_VALIDITY
-    ):
+    if not is_decided:
         raise MemberDecisionRequired(device)
-    if not request.allowed:
-        raise ReregistrationRefused("A member has denied this registration.")
-    request.delete()  # a permission is valid for one registration
+    raise ReregistrationRefused("A member has denied this registration.")
+
+
+def permit(device: Device, *, now: datetime) -> None:
+    """Permit a locked device to register again once, without a request."""
+    _store(Reregistration(device=device, asked_at=now, decided_at=now, allowed=True))
 
 
 @transaction.atomic
@@ -70,13 +77,7 @@ def request_decision(device: Device, *, now: datetime) -> ReregistrationPending:
     request = Reregistration.objects.filter(device=device).first()
     cutoff = now - REQUEST_VALIDITY
     if request is None or (request.decided_at or request.asked_at) <= cutoff:
-        new_request = Reregistration(device=device, asked_at=now, address=current_caller().address)
-        Reregistration.objects.bulk_create(
-            [new_request],
-            update_conflicts=True,
-            unique_fields=["device"],
-            update_fields=["asked_at", "address", "decided_at", "allowed"],
-        )
+        _store(Reregistration(device=device, asked_at=now, address=current_caller().address))
         event = ReregistrationAsked(tenant_id=device.tenant_id, device_id=device.pk, at=now)
         record([event])
     return ReregistrationPending("A member must allow this device to register again.")
@@ -100,3 +101,12 @@ def decide(*, device: Device, allow: bool, now: datetime) -> None:
         tenant_id=device.tenant_id, device_id=device.pk, at=now, allowed=allow
     )
     record([event])
+
+
+def _store(row: Reregistration) -> None:
+    Reregistration.objects.bulk_create(
+        [row],
+        update_conflicts=True,
+        unique_fields=["device"],
+        update_fields=["asked_at", "address", "decided_at", "allowed"],
+    )

@@ -1,8 +1,15 @@
 from datetime import UTC, datetime
 
-from factory import SelfAttribute, Sequence, SubFactory
+from factory import LazyAttribute, SelfAttribute, Sequence, SubFactory
 
-from devices.registry.models import Device, DeviceIdentifier, EnrollmentToken, Tag
+from devices.registry.identifiers import fold
+from devices.registry.models import (
+    Device,
+    DeviceIdentifier,
+    EnrollmentToken,
+    IdentifierConflict,
+    Tag,
+)
 from tenants.tests.factories import EveryTenantFactory, TenantFactory
 
 
@@ -22,7 +29,20 @@ class DeviceIdentifierFactory(EveryTenantFactory):
     device = SubFactory(DeviceFactory)
     tenant = SelfAttribute("device.tenant")
     kind = "serial_number"
-    value = Sequence("SN-{:06}".format)
+    written = Sequence("SN-{:06}".format)
+    value = LazyAttribute(lambda row: fold(row.written))
+
+
+class IdentifierConflictFactory(EveryTenantFactory):
+    class Meta:
+        model = IdentifierConflict
+
+    holder = SubFactory(DeviceFactory)
+    tenant = SelfAttribute("holder.tenant")
+    kind = "serial_number"
+    value = Sequence("shared-{:06}".format)
+    first_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
+    last_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class TagFactory(EveryTenantFactory):

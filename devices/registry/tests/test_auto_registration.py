@@ -9,13 +9,13 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts.services.tokens import revoke_token
-from devices.registry.models import Device, DeviceIdentifier
+from devices.registry.models import ConflictingDevice, Device, DeviceIdentifier, IdentifierConflict
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Event
 from tenants.models import Role, Tenant
 
 URL = "/devices/auto-register"
-REPORT = {"serial_number": "SN-1", "model": "X96", "mac_addresses": ["AA-BB-CC-DD-EE-0F"]}
+REPORT = {"serial_number": "SN-1", "model": "X96", "mac_addresses": ["A8-BB-CC-DD-EE-0F"]}
 Enrollment = Callable[..., tuple[Any, APIClient]]
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +32,7 @@ def test_registering_an_unknown_device_creates_it_and_returns_its_token(
     body = response.json()
     device = Device.every_tenant.get(tenant=tenant)
     assert body["device"]["id"] == str(device.pk)
-    assert body["device"]["mac_addresses"] == ["aa:bb:cc:dd:ee:0f"]
+    assert body["device"]["mac_addresses"] == ["a8:bb:cc:dd:ee:0f"]
     assert body["token"].startswith("dev_")
     assert body["certificate"] is None
 
@@ -50,7 +50,7 @@ def test_the_same_hardware_is_registered_as_the_same_device_again(enrollment: En
     _, client = enrollment()
     first = client.post(URL, REPORT)
 
-    second = client.post(URL, {"mac_addresses": ["aabb.ccdd.ee0f"], "app_version": "2"})
+    second = client.post(URL, {"mac_addresses": ["a8bb.ccdd.ee0f"], "app_version": "2"})
 
     assert (first.status_code, second.status_code) == (201, 200)
     assert second.json()["device"]["id"] == first.json()["device"]["id"]
@@ -94,21 +94,21 @@ def test_concurrent_registrations_of_one_device_create_one_device(enrollment: En
     assert DeviceIdentifier.every_tenant.count() == 2
 
 
-def test_identifiers_of_two_devices_are_a_conflict_that_names_both_devices(
+def test_a_member_decides_about_identifiers_of_two_devices(
     enrollment: Enrollment, tenant: Tenant
 ) -> None:
     first, second = DeviceFactory.create_batch(2, tenant=tenant)
-    DeviceIdentifierFactory.create(device=first, value="SN-1")
-    DeviceIdentifierFactory.create(device=second, kind="android_id", value="abc")
+    DeviceIdentifierFactory.create(device=first, written="SN-1")
+    DeviceIdentifierFactory.create(device=second, kind="android_id", written="abc")
     _, client = enrollment()
 
     response = client.post(URL, {"serial_number": "SN-1", "android_id": "abc"})
 
-    assert response.status_code == 409
-    error = response.json()["errors"][0]
-    assert error["code"] == "identifiers_disagree"
-    assert str(first.pk) in error["detail"]
-    assert str(second.pk) in error["detail"]
+    assert response.status_code == 403
+    assert response.json()["errors"][0]["code"] == "reregistration_pending"
+    conflict = IdentifierConflict.every_tenant.get()
+    assert conflict.holder == first
+    assert ConflictingDevice.every_tenant.get().device == second
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_report_without_a_unique_identifier_is_refused(
 def test_two_devices_that_share_a_placeholder_are_two_devices(enrollment: Enrollment) -> None:
     _, client = enrollment()
 
-    for mac in ("aa:bb:cc:dd:ee:01", "aa:bb:cc:dd:ee:03"):
+    for mac in ("a8:bb:cc:dd:ee:01", "a8:bb:cc:dd:ee:03"):
         client.post(URL, {"serial_number": "unknown", "mac_addresses": [mac]})
 
     assert Device.every_tenant.count() == 2

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from core.limits import Rate
 from devices.registry.device_report import DeviceReport
 from devices.registry.errors import PairingAlreadyDecided, PairingNotFound, TooManyPairings
-from devices.registry.models import Device, Pairing
+from devices.registry.models import Device, IdentifierConflict, Pairing
 from devices.registry.services import pairing
 from devices.registry.tasks import delete_expired_pairings
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
@@ -248,7 +248,7 @@ def test_concurrent_approvals_register_one_device(tenant: Tenant) -> None:
 
 
 def test_pairing_a_known_device_keeps_its_row_and_adds_tags(portal: Portal, device: Device) -> None:
-    DeviceIdentifierFactory.create(device=device, value="SN-1")
+    DeviceIdentifierFactory.create(device=device, written="SN-1")
     codes = start()
 
     decide(portal(), codes["user_code"], device.tenant, tags="hall")
@@ -264,13 +264,14 @@ def test_identifiers_of_two_devices_are_an_error_on_the_page(
 ) -> None:
     for kind, value in (("serial_number", "SN-1"), ("android_id", "abc1")):
         DeviceIdentifierFactory.create(
-            device=DeviceFactory.create(tenant=tenant), kind=kind, value=value
+            device=DeviceFactory.create(tenant=tenant), kind=kind, written=value
         )
     codes = start(android_id="abc1")
 
     response = decide(portal(), codes["user_code"], tenant)
 
-    assert "different devices" in response.content.decode()
+    assert "or to another device" in response.content.decode()
+    assert IdentifierConflict.every_tenant.get().value == "sn-1"
     assert error_code(poll(codes)) == "authorization_pending"
 
 

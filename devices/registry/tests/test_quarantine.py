@@ -261,7 +261,7 @@ def test_a_device_registered_by_hand_is_claimed_under_any_policy(
     enrollment: Enrollment, tenant: Tenant
 ) -> None:
     device = DeviceFactory.create(tenant=tenant)
-    DeviceIdentifierFactory.create(device=device, value="SN-1")
+    DeviceIdentifierFactory.create(device=device, written="SN-1")
     _, client = enrollment(reregistration="refuse")
 
     assert register(client).json()["device"]["id"] == str(device.pk)

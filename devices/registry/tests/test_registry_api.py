@@ -31,7 +31,7 @@ def test_a_device_registered_by_a_member_is_offline_and_never_seen(member: Membe
 def test_an_identifier_of_another_device_is_a_conflict_of_its_field(
     member: Member, device: Device
 ) -> None:
-    DeviceIdentifierFactory.create(device=device, value="SN-1")
+    DeviceIdentifierFactory.create(device=device, written="SN-1")
 
     response = member().post("/devices", {"serial_number": "SN-1"})
 
@@ -140,7 +140,7 @@ def test_lists_are_filtered_by_status_model_tag_and_search_text(
 ) -> None:
     lobby = DeviceFactory.create(tenant=tenant, name="Berlin lobby", model="X96")
     hall = DeviceFactory.create(tenant=tenant, name="Hall", status="online")
-    DeviceIdentifierFactory.create(device=hall, value="SN-77")
+    DeviceIdentifierFactory.create(device=hall, written="SN-77")
     client = member()
     client.patch(f"/devices/{lobby.pk}", {"tags": ["entrance"]})
 

@@ -13,8 +13,9 @@ from rest_framework.views import APIView
 
 from core import clock
 from core.limits import Limit
-from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
+from core.rest.parsers import DeviceJSONParser
+from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.remote_control.api.serializers import (
     AfterParameters,
@@ -62,11 +63,12 @@ class MyAnswerView(APIView):
     """Answer a command. Sending the same answer twice has no further effect."""
 
     permission_classes = (IsDevice,)
+    parser_classes = (DeviceJSONParser,)
     caller_limit = CONTROLLED
 
     @extend_schema(request=AnswerFields, responses={204: None})
     def post(self, request: Request, command_id: UUID) -> Response:
-        data = validated_body(AnswerFields, request)
+        data = read_message(AnswerFields(), request).fields
         fetching.answer(
             device=calling_device(request), command_id=command_id, now=clock.now(), **data
         )

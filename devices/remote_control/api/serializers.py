@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
+from core.rest.tolerant import TolerantSerializer
 from devices.remote_control.command_types import CHOICES, DEFAULT_ANSWER_TIMEOUT, MAX_WAIT, TYPES
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
 from devices.remote_control.services import fetching
@@ -72,20 +73,20 @@ class BulkFields(StrictSerializer):
         return filter
 
 
-class AnswerFields(StrictSerializer):
+class AnswerFields(TolerantSerializer):
     """A device's answer to one of its commands."""
 
     status = serializers.ChoiceField(choices=ANSWERS)
     result = serializers.DictField(
         child=JSONValueField(allow_null=True),
         required=False,
-        help_text="Accepted with the status `succeeded` or `failed` only.",
+        help_text="Used with the status `succeeded` or `failed` only.",
     )
     reason = StrictCharField(
         max_length=fetching.MAX_REASON_LENGTH,
         required=False,
         allow_blank=True,
-        help_text="Why the command failed. Required with the status `failed`.",
+        help_text="Why the command failed. Used with the status `failed` only.",
     )
 
 

@@ -25,6 +25,7 @@ from devices.remote_control.services import queues
 from devices.remote_control.services.command_expiry import finish
 
 MAX_COMMANDS = 50  # in one response; the device fetches again for more
+NO_REASON = "The device has given no reason."
 MAX_REASON_LENGTH = 500  # characters
 MAX_RESULT_LENGTH = 8_000  # characters of JSON
 MAX_SEQUENCE = 2**53 - 1  # the largest integer that every JSON parser keeps exact
@@ -133,16 +134,16 @@ def answer(
 
     Args:
         status: `delivered`, `running`, `succeeded` or `failed`.
-        result: JSON, accepted with `succeeded` and `failed` only.
-        reason: why the command failed; required with `failed`, otherwise empty.
+        result: JSON, used with `succeeded` and `failed` only, if it can be stored.
+        reason: why the command failed; used with `failed` only.
 
     Raises:
-        InvalidAnswer: the status, result or reason is invalid.
+        InvalidAnswer: the status is invalid, or a screenshot has not been uploaded.
         NoSuchCommand: the device has no such command.
         CommandIsClosed: the command expired, was cancelled or was superseded.
         CommandAlreadyAnswered: the device has sent a different final answer before.
     """
-    _check_answer(status, result, reason)
+    result, reason = _usable_answer(status, result, reason)
     queues.lock([device.pk])
     rows = CommandHistory.objects.filter(pk=command_id, device=device)
     row = first_or_raise(rows, NoSuchCommand)
@@ -163,23 +164,20 @@ def answer(
     return row
 
 
-def _check_answer(status: str, result: Any, reason: str) -> None:
+def _usable_answer(status: str, result: Any, reason: str) -> tuple[Any, str]:
+    """Return the result and the reason as they are stored. A final status always counts.
+
+    Raises:
+        InvalidAnswer: the status is invalid.
+    """
     if status not in ANSWERS:
         raise InvalidAnswer(f"Must be one of {', '.join(ANSWERS)}.", field="status")
-    if status not in FINAL_ANSWERS and result is not None:
-        raise InvalidAnswer("Accepted with the status succeeded or failed only.", field="result")
-    if status != Status.FAILED and reason:
-        raise InvalidAnswer("Accepted with the status failed only.", field="reason")
-    if status == Status.FAILED and not reason:
-        raise InvalidAnswer("Required with the status failed.", field="reason")
-    if result is None:
-        return
-    if problems := find_storage_faults(result):
-        raise InvalidAnswer(problems[0].sentence, field=f"result.{problems[0].path}")
-    if len(json.dumps(result)) > MAX_RESULT_LENGTH:
-        raise InvalidAnswer(
-            f"Must have at most {MAX_RESULT_LENGTH:,} characters of JSON.", field="result"
-        )
+    if status not in FINAL_ANSWERS:
+        return None, ""
+    is_storable = result is not None and not find_storage_faults(result)
+    if not is_storable or len(json.dumps(result)) > MAX_RESULT_LENGTH:
+        result = None
+    return result, (reason or NO_REASON) if status == Status.FAILED else ""
 
 
 def _repeated(row: CommandHistory, status: str, result: Any, reason: str) -> CommandHistory:

@@ -7,7 +7,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from devices.registry.models import Device, DeviceHardware, NextSteps
-from devices.registry.services import quarantine, registration
+from devices.registry.services import quarantine, retirement
 from devices.remote_control.errors import CommandNotAllowed
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.services import command_expiry, fetching, policies, sessions
@@ -261,7 +261,7 @@ class TestQueue:
     ) -> None:
         reboot = issue_command(device, "reboot", by=operator, now=now)
 
-        registration.retire(device=device, now=now)
+        retirement.retire(device=device, now=now)
 
         assert status(reboot) == "cancelled"
         assert waiting_count(device) == 0

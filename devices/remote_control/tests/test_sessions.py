@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from core.errors import DomainError
 from devices.registry.models import Device, NextSteps
-from devices.registry.services import quarantine, registration
+from devices.registry.services import quarantine, retirement
 from devices.remote_control.errors import DeviceIsControlled
 from devices.remote_control.models import CommandHistory, RemoteControlSession
 from devices.remote_control.services import sessions
@@ -175,7 +175,7 @@ class TestAutomaticEnd:
     def test_a_session_ends_when_the_device_is_retired(
         self, device: Device, session: RemoteControlSession, now: datetime
     ) -> None:
-        registration.retire(device=device, now=now)
+        retirement.retire(device=device, now=now)
 
         assert self.end_reason(session) == "device"
 
@@ -228,7 +228,7 @@ def test_commanding_and_retiring_a_device_do_not_deadlock(tenant: Tenant, now: d
     def retire(device: Device) -> None:
         try:
             with tenant_scope(tenant.pk):
-                registration.retire(device=device, now=now)
+                retirement.retire(device=device, now=now)
         finally:
             connection.close()
 

@@ -6,8 +6,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.rest.fields import StrictCharField, StrictIntegerField
-from core.rest.strict import StrictSerializer
+from core.rest.fields import CodeField, StrictCharField, StrictIntegerField
+from core.rest.tolerant import TolerantSerializer
 from devices.updates.models import SoftwareUpdate, Status
 from devices.updates.services.feedback import MAX_ERROR_LENGTH, STATUSES
 from devices.updates.services.offers import Offer
@@ -72,7 +72,7 @@ class OfferSerializer(serializers.Serializer[Any]):
         return dict(OfferedFileSerializer(fields).data)
 
 
-class FeedbackFields(StrictSerializer):
+class FeedbackFields(TolerantSerializer):
     """The progress report of a device."""
 
     attempt = StrictIntegerField(min_value=1, max_value=MAX_ATTEMPT)
@@ -83,9 +83,8 @@ class FeedbackFields(StrictSerializer):
         required=False,
         help_text="Percent of the download or of the installation.",
     )
-    error_code = StrictCharField(
+    error_code = CodeField(
         max_length=64,
-        pattern="[a-z0-9_.-]*",
         allow_blank=True,
         required=False,
         help_text="For `failed`: the code by which failures are grouped, for example `no_space`.",

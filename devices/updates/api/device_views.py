@@ -10,6 +10,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
+from core.rest.parsers import DeviceJSONParser
+from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.updates.api.device_serializers import FeedbackFields, OfferSerializer
 from devices.updates.services import feedback, offers
@@ -41,12 +43,14 @@ class MyFeedbackView(APIView):
 
     permission_classes = (IsDevice,)
 
+    parser_classes = (DeviceJSONParser,)
+
     # Shared by all requests, because each new serializer copies its fields.
     body = FeedbackFields()
 
     @extend_schema(request=FeedbackFields, responses={204: None})
     def post(self, request: Request, rollout_id: UUID) -> Response:
-        fields = self.body.run_validation(request.data)
+        fields = read_message(self.body, request).fields
         feedback.record_feedback(
             device=calling_device(request), deployment_id=rollout_id, now=clock.now(), **fields
         )

@@ -527,13 +527,11 @@ class TestFeedback:
         ("fields", "field"),
         [
             ({"status": "done"}, "status"),
-            ({"progress": 101}, "progress"),
             ({"attempt": 0}, "attempt"),
-            ({"error_code": "No Space!"}, "error_code"),
-            ({"speed": 3}, "speed"),
+            ({"attempt": None}, "attempt"),
         ],
     )
-    def test_invalid_feedback_is_rejected(
+    def test_feedback_without_a_status_or_an_attempt_is_rejected(
         self, client: APIClient, rollout: Deployment, fields: dict[str, Any], field: str
     ) -> None:
         response = client.post(
@@ -543,6 +541,35 @@ class TestFeedback:
 
         assert response.status_code == 400
         assert [error[1] for error in errors(response)[1]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error_code"),
+    [
+        (
+            {"error_code": "INSTALL_FAILED_INSUFFICIENT_STORAGE"},
+            "install_failed_insufficient_storage",
+        ),
+        ({"error": "one\ntwo\nthree"}, "failed"),
+        ({"error": "x" * 2000}, "failed"),
+        ({"error": None, "progress": "150 %", "speed": 3}, "failed"),
+        ({"attempt": "1"}, "failed"),
+    ],
+)
+def test_a_failed_update_counts_with_any_error(
+    client: APIClient,
+    rollout: Deployment,
+    devices: list[Device],
+    fields: dict[str, Any],
+    error_code: str,
+) -> None:
+    response = feedback(client, rollout, "failed", **fields)
+
+    assert response.status_code == 204
+    update = update_of(devices[0])
+    assert (update.status, update.error_code) == ("failed", error_code)
+    assert len(update.error) <= 500
+    assert "\n" not in update.error
 
 
 def test_the_command_stream_says_whether_an_update_is_waiting(

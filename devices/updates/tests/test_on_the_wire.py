@@ -40,8 +40,8 @@ from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SIZE = 64 << 20  # bytes; many times what a process may keep in memory
-MAX_GROWTH = 40 << 20  # bytes of memory
+SIZE = 128 << 20  # bytes; many times what a process may keep in memory
+MAX_GROWTH = 64 << 20  # bytes of memory
 PIECE = bytes(range(256)) * 4096  # 1 MB
 BUCKET = "packages"
 

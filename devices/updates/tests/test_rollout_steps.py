@@ -10,7 +10,7 @@ from django.db import connection
 
 from devices.monitoring.models import Alert
 from devices.registry.models import Device
-from devices.registry.services.registration import retire
+from devices.registry.services.retirement import retire
 from devices.updates.errors import RolloutStateConflict
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_control, rollout_tick

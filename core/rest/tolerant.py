@@ -1,0 +1,225 @@
+"""Read messages of devices as far as possible.
+
+A device in the field cannot be repaired for a detail of its message. What is not usable as it was
+sent is converted where its meaning is clear, otherwise cut or dropped, and named in the
+answer. Requests of members are strict instead (see `core.rest.strict`).
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+from rest_framework.request import Request
+
+from core.ignored import Ignored
+from core.rest.fields import FORBIDDEN, CodeField, ExactCharField, PEMField
+
+MAX_NAMED = 20  # unknown fields that the answer names
+MAX_EXCESS = 0.01  # of its range, by which a measured number may exceed a bound
+MAX_NUMBER = 1e300  # a larger number is a fault; NaN is not less either
+_NOT_ON_ONE_LINE = re.compile(rf"[{FORBIDDEN}\s]+")
+_DROPPED: Any = object()
+
+
+class TolerantSerializer(serializers.Serializer[Any]):
+    """Base class of the messages of devices. Read them with `read_message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The usable fields of a device's message, and what was not usable."""
+
+    fields: dict[str, Any]
+    ignored: list[Ignored] = field(default_factory=list)
+
+
+def read_message(serializer: TolerantSerializer, request: Request) -> Message:
+    """Read a device's message.
+
+    Args:
+        serializer: an instance without data. It can be shared by all requests.
+
+    Raises:
+        ValidationError: a required field is missing or has no clear meaning, so nothing in the
+            message is usable.
+    """
+    return _read(serializer, request.data, "")
+
+
+def _read(serializer: TolerantSerializer, data: Mapping[str, Any], prefix: str) -> Message:
+    message = Message({})
+    known = serializer.fields
+    unknown = [name for name in data if name not in known]
+    for name in unknown[:MAX_NAMED]:
+        path = prefix + clean_text(str(name), 64)
+        message.ignored.append(Ignored(path, "unknown_field", "This field does not exist."))
+    for name, spec in known.items():
+        if name in data:
+            _read_field(name, spec, data[name], prefix, message)
+        if spec.required and spec.source not in message.fields:
+            raise serializers.ValidationError({name: _fault(spec, data.get(name, empty))})
+    return message
+
+
+def _read_field(name: str, spec: Any, value: Any, prefix: str, message: Message) -> None:
+    try:
+        message.fields[spec.source] = spec.run_validation(value)
+        return
+    except serializers.ValidationError as error:
+        if isinstance(spec, PEMField):  # what the device asks for with it cannot be guessed
+            raise serializers.ValidationError({name: error.detail}) from None
+        detail = _first_sentence(error.detail)
+    converted = _converted(spec, value)
+    if converted is not _DROPPED:
+        try:
+            message.fields[spec.source] = spec.run_validation(converted)
+        except serializers.ValidationError:
+            converted = _DROPPED
+    code = "dropped" if converted is _DROPPED else "converted"
+    message.ignored.append(Ignored(prefix + name, code, detail))
+
+
+def clean_text(text: str, max_length: int | None = None) -> str:
+    """Return a text on one line, without control characters and lone surrogates, cut."""
+    text = text.encode("utf-8", "ignore").decode()
+    return _NOT_ON_ONE_LINE.sub(" ", text).strip()[:max_length].rstrip()
+
+
+def clean_json(value: Any) -> Any:
+    """Return a JSON value without lone surrogates, NUL characters and non-finite numbers."""
+    match value:
+        case str():
+            return value.encode("utf-8", "ignore").decode().replace("\x00", "")
+        case float() if not math.isfinite(value):
+            return None
+        case list():
+            return [clean_json(item) for item in value]
+        case dict():
+            return {clean_json(name): clean_json(item) for name, item in value.items()}
+    return value
+
+
+def number_from(value: Any) -> float | int | None:
+    """Return the number that a JSON value means, such as 17 for `"17"`. None if it is unclear."""
+    if isinstance(value, str) and len(value) <= 40:
+        try:
+            value = float(value.strip().replace(",", ".").removesuffix("%"))
+        except ValueError:
+            return None
+        value = int(value) if math.isfinite(value) and value.is_integer() else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < MAX_NUMBER else None
+
+
+def clamped(number: float, minimum: float | None, maximum: float | None) -> float | None:
+    """Return a number within bounds, if it exceeds them by less than 1 and 1 % of the range."""
+    lowest = -math.inf if minimum is None else minimum
+    highest = math.inf if maximum is None else maximum
+    nearest = min(max(number, lowest), highest)
+    excess = abs(number - nearest)
+    return nearest if excess < 1 and excess <= MAX_EXCESS * (highest - lowest) else None
+
+
+def boolean_from(value: Any) -> bool | None:
+    """Return the truth value that a JSON value means, such as True for `"true"` or 1."""
+    key = str(value).strip().lower()
+    return {"true": True, "1": True, "false": False, "0": False}.get(key)
+
+
+def _converted(spec: Any, value: Any) -> Any:
+    """Return what a value means for a field, or `_DROPPED`."""
+    if value is None:
+        return _DROPPED
+    for kind, convert in _CONVERTERS:
+        if isinstance(spec, kind):
+            return convert(spec, value)
+    return _DROPPED
+
+
+def _text(spec: Any, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return _DROPPED
+    return clean_text(str(value), spec.max_length) or _DROPPED
+
+
+def _exact_text(spec: Any, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return _DROPPED
+    return str(value).strip()
+
+
+def _code(spec: Any, value: Any) -> Any:
+    if not isinstance(value, str):
+        return _DROPPED
+    return re.sub(r"[^a-z0-9_.-]+", "_", clean_text(value).lower())[: spec.max_length] or _DROPPED
+
+
+def _integer(spec: Any, value: Any) -> Any:
+    number = number_from(value)
+    number = None if number is None else clamped(number, spec.min_value, spec.max_value)
+    return _DROPPED if number is None else round(number)
+
+
+def _boolean(spec: Any, value: Any) -> Any:
+    truth = boolean_from(value)
+    return _DROPPED if truth is None else truth
+
+
+def _choice(spec: Any, value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else _DROPPED
+
+
+def _list(spec: Any, value: Any) -> Any:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        return _DROPPED
+    items = []
+    for item in value[: spec.max_length]:
+        try:
+            items.append(spec.child.run_validation(item))
+        except serializers.ValidationError:
+            converted = _converted(spec.child, item)
+            with suppress(serializers.ValidationError):
+                if converted is not _DROPPED:
+                    items.append(spec.child.run_validation(converted))
+    return items
+
+
+def _json(spec: Any, value: Any) -> Any:
+    return clean_json(value) if isinstance(value, dict) else _DROPPED
+
+
+_CONVERTERS: tuple[tuple[type, Callable[[Any, Any], Any]], ...] = (
+    (ExactCharField, _exact_text),
+    (CodeField, _code),
+    (serializers.ChoiceField, _choice),
+    (serializers.IPAddressField, _text),
+    (serializers.CharField, _text),
+    (serializers.IntegerField, _integer),
+    (serializers.BooleanField, _boolean),
+    (serializers.ListField, _list),
+    (serializers.DictField, _json),
+    (serializers.JSONField, _json),
+)
+
+
+def _fault(spec: Any, value: Any) -> Any:
+    """Return what the strict check says about a value that is not usable."""
+    try:
+        spec.run_validation(value)
+    except serializers.ValidationError as error:
+        return error.detail
+    return [spec.error_messages["required"]]
+
+
+def _first_sentence(detail: Any) -> str:
+    while isinstance(detail, list | dict):
+        detail = next(iter(detail.values() if isinstance(detail, dict) else detail), "")
+    return str(detail)
