@@ -15,6 +15,7 @@ from certificates.pki.keys import DevicePublicKey, KeyType
 from certificates.services import authorities, handover, issuance, revocation
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.expirations import expire_batch, in_batches, warn_batch
+from certificates.services.renewal_windows import window_of
 from core.querysets import first_or_raise
 from devices.registry.models import Device
 
@@ -51,6 +52,9 @@ class CertificateManagementService:
     ) -> DeviceCertificate:
         """Issue a certificate that replaces the current certificate of a device.
 
+        If the certificate in use has the same key and is not due for renewal, it is returned
+        instead. So a device that repeats its request has one certificate.
+
         Args:
             csr_pem: a CSR for the device's own key, in PEM; None to let the server
                 generate a key of `key_type`.
@@ -62,6 +66,12 @@ class CertificateManagementService:
             AuthorityUnavailable: the CA cannot sign now.
         """
         public_key = None if csr_pem is None else self.requested_key(csr_pem)
+        if public_key is not None:
+            digest = keys.public_digest(public_key)
+            in_use = DeviceCertificate.objects.active().of_device(device.pk)
+            current = in_use.filter(public_key_digest=digest).first()
+            if current is not None and window_of(current, now=now).start > now:
+                return current
         return self._issue(device.pk, public_key, key_type, None, now)
 
     def renew_certificate(

@@ -52,7 +52,7 @@ def test_a_registration_with_a_csr_returns_a_certificate(enrollment: Callable[..
     assert certificate["chain"].startswith("-----BEGIN CERTIFICATE-----")
     again = client.post("/devices/auto-register", body)
     assert again.status_code == 200
-    assert again.json()["certificate"]["replaces"] == certificate["serial_number"]
+    assert again.json()["certificate"]["serial_number"] == certificate["serial_number"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,33 @@ def test_a_registration_with_the_key_of_another_tenants_device_registers_nothing
     assert response.status_code == 409
     assert response.json()["errors"][0]["code"] == "key_in_use"
     assert Device.every_tenant.not_retired().count() == 2
+
+
+def test_a_request_that_is_repeated_returns_the_certificate_in_use(
+    device: Device, as_device: Callable[[Device], APIClient]
+) -> None:
+    client, body = as_device(device), {"csr": request_for(ec_key())}
+
+    serial_numbers = {
+        client.post("/devices/me/certificate", body).json()["serial_number"] for _ in range(5)
+    }
+
+    assert len(serial_numbers) == 1
+    assert DeviceCertificate.objects.count() == 1
+
+
+def test_a_registration_that_is_repeated_with_its_key_has_one_certificate(
+    enrollment: Callable[..., Any],
+) -> None:
+    _, client = enrollment()
+    body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
+
+    serial_numbers = {
+        client.post("/devices/auto-register", body).json()["certificate"]["serial_number"]
+        for _ in range(3)
+    }
+
+    assert len(serial_numbers) == 1
 
 
 def test_a_member_issues_lists_and_reads_certificates(member: Member, device: Device) -> None:

@@ -10,10 +10,12 @@ from django import forms
 from django.db.models import QuerySet
 from django_filters import FilterSet
 
+from core.blank import is_blank
 from devices.registry.errors import InvalidFilter
 from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services.reregistration import REQUEST_VALIDITY
 
+BLANK = "A blank value selects nothing. Omit the parameter, or enter a value."
 CANONICAL_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -110,16 +112,18 @@ def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
 
     Args:
         conditions: the names and values of filters, as in the query string of `GET /devices`.
+            Without conditions, all devices are selected. Callers accept this only if it was
+            asked for explicitly (see `DeviceFilterField`).
 
     Raises:
-        InvalidFilter: a name is unknown, or a value is not accepted.
+        InvalidFilter: a name is unknown, or a value is blank or not accepted.
     """
     if unknown := sorted(set(conditions) - set(DeviceFilter.base_filters)):
         raise InvalidFilter(dict.fromkeys(unknown[:20], "This parameter does not exist."))
+    if blank := [name for name, value in conditions.items() if is_blank(value)]:
+        raise InvalidFilter(dict.fromkeys(blank, BLANK))
     if conditions.get("status") == Device.Status.RETIRED:
         raise InvalidFilter({"status": "Retired devices cannot be selected."})
-    if conditions.get("status") == "":
-        raise InvalidFilter({"status": "Omit this parameter to select all unretired devices."})
     device_filter = DeviceFilter(data=dict(conditions), queryset=Device.objects.all())
     device_filter.now = now
     if not device_filter.is_valid():

@@ -173,6 +173,21 @@ class TextField(OpenApiSerializerFieldExtension):
         return schema
 
 
+class DeviceFilter(OpenApiSerializerFieldExtension):
+    """Document the filter of an operation that changes devices."""
+
+    target_class = "devices.registry.api.filters.DeviceFilterField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {"all": {"type": "boolean"}},
+            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 120},
+            "minProperties": 1,
+            "maxProperties": self.target.MAX_PARAMETERS,
+        }
+
+
 class TolerantBody(OpenApiSerializerExtension):
     """Document that a device's message is used as far as possible."""
 

@@ -244,7 +244,7 @@ class Protected:
             "default": True,
             "type": "reboot",
             "status": "failed",
-            "filter": {},
+            "filter": {"all": True},
             "blast_radius": 1,
             "approval_above": 1,
             "product": self.product.name,

@@ -8,6 +8,7 @@ from django import forms
 from django.core.validators import RegexValidator
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from core.blank import is_blank
 from core.errors import DomainError
 from core.rest.fields import FORBIDDEN
 from tenants.context import current_tenant_id, tenant_scope
@@ -34,6 +35,21 @@ def text_field(label: str, *, required: bool = False, length: int = 64, **kwargs
         validators=[RegexValidator(f"[{FORBIDDEN}]", FORBIDDEN_MESSAGE, inverse_match=True)],
         **kwargs,
     )
+
+
+class FilterField(forms.CharField):
+    """A condition for devices. A blank that was typed is an error, because it would mean all."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def to_python(self, value: Any) -> str:
+        if value and is_blank(str(value)):
+            raise forms.ValidationError("Enter a value, or leave the field empty.", "blank")
+        return super().to_python(value) or ""
+
+
+def filter_field(label: str, *, length: int = 64, help_text: str) -> FilterField:
+    return FilterField(label=label, required=False, max_length=length, help_text=help_text)
 
 
 class ServiceForm(ModelForm):

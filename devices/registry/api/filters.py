@@ -6,11 +6,41 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
 from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
 
 from core import clock
+from core.rest.fields import StrictCharField
 from devices.registry.device_filters import DeviceFilter
+
+
+class DeviceFilterField(serializers.DictField):
+    """The filter of an operation that changes devices: the query parameters of `GET /devices`.
+
+    To select every device, a caller must say `{"all": true}`. The validated value is `{}` then.
+    """
+
+    MAX_PARAMETERS = 20
+    default_error_messages = {  # noqa: RUF012 # DRF merges the messages of all classes
+        "empty_filter": 'An empty filter selects no device. For every device, send {{"all": true}}.',
+        "not_alone": "`all` must be true, and cannot be combined with other parameters.",
+        "max_parameters": f"A filter can have at most {MAX_PARAMETERS} parameters.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=StrictCharField(max_length=120, allow_blank=True), **kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        if data == {}:
+            self.fail("empty_filter")
+        if isinstance(data, dict) and "all" in data:
+            if data != {"all": True} or data["all"] is not True:
+                self.fail("not_alone")
+            return {}
+        if isinstance(data, dict) and len(data) > self.MAX_PARAMETERS:
+            self.fail("max_parameters")
+        return dict(super().to_internal_value(data))
 
 
 class DeviceListFilter(DeviceFilter):

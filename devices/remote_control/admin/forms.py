@@ -16,7 +16,7 @@ from devices.remote_control.models import RemoteControlPolicy
 from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS
 from devices.remote_control.services import policies
 from devices.remote_control.services.policies import MAX_BLAST_RADIUS
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, filter_field, tenant_field
 from tenants.models import User
 
 BULK_TYPES = [(name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture]
@@ -77,15 +77,15 @@ class BulkForm(forms.Form):
         help_text="From 1 to 720. If empty, commands wait for 24 hours. The commands"
         " “Screenshot” and “Wake up” do not wait.",
     )
-    tag = text_field("Tag", help_text="Only devices with this tag.")
-    model = text_field("Model", help_text="Only devices of this model.")
+    tag = filter_field("Tag", help_text="Only devices with this tag.")
+    model = filter_field("Model", help_text="Only devices of this model.")
     status = forms.ChoiceField(
         label="Status",
         required=False,
         choices=STATUSES,
         widget=UnfoldAdminSelectWidget(choices=STATUSES),
     )
-    search = text_field(
+    search = filter_field(
         "Name or identifier",
         length=120,
         help_text="Any part of the name, or the start of an identifier.",

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from core.rest.tolerant import TolerantSerializer
+from devices.registry.api.filters import DeviceFilterField
 from devices.remote_control.command_types import CHOICES, DEFAULT_ANSWER_TIMEOUT, MAX_WAIT, TYPES
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
 from devices.remote_control.services import fetching
@@ -15,7 +16,6 @@ from devices.remote_control.services.bulk_commands import CONFIRMATION_TIMEOUT
 from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 
 ANSWERS = [(status.value, status.label) for status in fetching.ANSWERS]
-MAX_FILTERS = 20
 WAIT_HELP = (
     "How long the command may wait for an offline device. The default is `waits_seconds` of"
     " the command type. Not accepted if `waits_seconds` of the type is null."
@@ -53,9 +53,8 @@ class BulkFields(StrictSerializer):
         required=False,
         help_text="Parameters that match the JSON Schema of the command type.",
     )
-    filter = serializers.DictField(
-        child=StrictCharField(max_length=120, allow_blank=True),
-        help_text="Query parameters of `GET /devices`. `{}` matches every device.",
+    filter = DeviceFilterField(
+        help_text='Query parameters of `GET /devices`, or `{"all": true}` for every device.'
     )
     wait_seconds = StrictIntegerField(
         required=False,
@@ -66,11 +65,6 @@ class BulkFields(StrictSerializer):
     dry_run = StrictBooleanField(
         required=False, help_text="Count the devices without issuing commands."
     )
-
-    def validate_filter(self, filter: dict[str, str]) -> dict[str, str]:
-        if len(filter) > MAX_FILTERS:
-            raise serializers.ValidationError(f"Must have at most {MAX_FILTERS} parameters.")
-        return filter
 
 
 class AnswerFields(TolerantSerializer):

@@ -21,7 +21,7 @@ from tenants.models import Role, Tenant, User
 
 pytestmark = pytest.mark.django_db
 BULK = "/remote-control/bulk"
-REBOOT: dict[str, Any] = {"type": "reboot", "filter": {}}
+REBOOT: dict[str, Any] = {"type": "reboot", "filter": {"all": True}}
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_types_that_do_not_wait_reach_online_devices_only(
     acting: Tenant, fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
     Device.every_tenant.filter(pk=fleet[0].pk).update(status="offline")
-    wake_up = {"type": "wake_up", "filter": {}, "dry_run": True}
+    wake_up = {"type": "wake_up", "filter": {"all": True}, "dry_run": True}
 
     assert member().post(BULK, wake_up).json()["found"] == 4
     assert member().post(BULK, {**REBOOT, "dry_run": True}).json()["found"] == 5
@@ -252,8 +252,15 @@ def test_concurrent_workers_command_each_device_once(
         ({**REBOOT, "filter": {"status": "lost"}}, ("invalid_filter", "filter.status")),
         ({**REBOOT, "filter": {"status": "retired"}}, ("invalid_filter", "filter.status")),
         ({**REBOOT, "filter": {"status": ""}}, ("invalid_filter", "filter.status")),
+        ({**REBOOT, "filter": {"tag": ""}}, ("invalid_filter", "filter.tag")),
+        ({**REBOOT, "filter": {"model": " "}}, ("invalid_filter", "filter.model")),
+        ({**REBOOT, "filter": {"search": "\u3000\u200b"}}, ("invalid_filter", "filter.search")),
+        ({**REBOOT, "filter": {}}, ("empty_filter", "filter")),
+        ({**REBOOT, "filter": {"all": False}}, ("not_alone", "filter")),
+        ({**REBOOT, "filter": {"all": "true"}}, ("not_alone", "filter")),
+        ({**REBOOT, "filter": {"all": True, "tag": "lobby"}}, ("not_alone", "filter")),
         (
-            {"type": "tap", "parameters": {"x": 1, "y": 1}, "filter": {}},
+            {"type": "tap", "parameters": {"x": 1, "y": 1}, "filter": {"all": True}},
             ("gesture_to_many", "type"),
         ),
         ({**REBOOT, "parameters": {"x": 1}}, ("unknown_field", "parameters.x")),

@@ -24,7 +24,7 @@ from devices.updates.models.deployments import (
 from devices.updates.services.rollout_settings import LIMITS as TERMS
 from devices.updates.services.rollout_settings import MAX_WAVES
 from devices.updates.services.targets import WaveSize
-from tenants.admin.forms import text_field
+from tenants.admin.forms import filter_field, text_field
 from tenants.models import User
 from tenants.roles import visible_to
 
@@ -50,14 +50,14 @@ class RolloutForm(forms.Form):
     name = text_field(
         "Name", length=120, help_text="Leave empty to use the product and the version."
     )
-    tag = text_field("Tag", help_text="Only devices with this tag.")
-    model = text_field("Model", help_text="Only devices of this model.")
-    app_version = text_field("Installed version", help_text="Only devices with this app version.")
+    tag = filter_field("Tag", help_text="Only devices with this tag.")
+    model = filter_field("Model", help_text="Only devices of this model.")
+    app_version = filter_field("Installed version", help_text="Only devices with this app version.")
     status = choice_field("Status", STATUSES, required=False)
-    search = text_field(
+    search = filter_field(
         "Search", length=120, help_text="A part of the device name, or the start of an identifier."
     )
-    device = text_field("Device id", help_text="Only this device.")
+    device = filter_field("Device id", help_text="Only this device.")
     waves = text_field(
         "Waves",
         required=True,

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from core.rest.fields import StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from devices.configurations.schedules import DAYS
+from devices.registry.api.filters import DeviceFilterField
 from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for
 from devices.updates.services.rollout_settings import LIMITS as TERMS
@@ -15,7 +16,6 @@ from devices.updates.services.targets import WaveSize
 from devices.updates.update_windows import MAX_WINDOWS
 
 WEEKDAYS = [(day, day) for day in DAYS]
-MAX_FILTERS = 20
 
 
 class ReasonFields(StrictSerializer):
@@ -56,11 +56,10 @@ class WindowFields(StrictSerializer):
 class TermFields(StrictSerializer):
     """The settings of a rollout. An omitted field keeps its value or its default."""
 
-    filter = serializers.DictField(
-        child=StrictCharField(max_length=120, allow_blank=True),
+    filter = DeviceFilterField(
         required=False,
-        help_text="Filter parameters of `GET /devices`, and `app_version`, `os_version`"
-        " and `device` (its id). `{}` means all devices.",
+        help_text='Query parameters of `GET /devices`, or `{"all": true}` for every device that the'
+        " package is for, which is also the default.",
     )
     waves = serializers.ListField(
         child=SizeFields(), min_length=1, max_length=MAX_WAVES, required=False
@@ -107,12 +106,6 @@ class TermFields(StrictSerializer):
         help_text="The rollout pauses when the 95 % confidence interval of the failure rate is"
         " above this percentage.",
     )
-
-    def validate_filter(self, value: dict[str, str]) -> dict[str, str]:
-        if len(value) > MAX_FILTERS:
-            message = f"A filter can have at most {MAX_FILTERS} parameters."
-            raise serializers.ValidationError(message)
-        return value
 
     def validate_windows(self, value: list[Any]) -> list[dict[str, Any]]:
         return [dict(window) for window in value]

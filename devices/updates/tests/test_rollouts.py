@@ -309,6 +309,22 @@ def test_an_unknown_filter_is_rejected(
     assert errors(member().post(ROLLOUTS, body)) == (400, [("invalid_filter", "filter.colour")])
 
 
+@pytest.mark.parametrize(
+    ("filter", "error"),
+    [
+        ({"tag": ""}, ("invalid_filter", "filter.tag")),
+        ({"model": "\u00a0"}, ("invalid_filter", "filter.model")),
+        ({}, ("empty_filter", "filter")),
+    ],
+)
+def test_a_blank_filter_selects_nothing(
+    package: SoftwareUpdate, member: Callable[..., APIClient], filter: Any, error: Any
+) -> None:
+    body = {"package": str(package.pk), "filter": filter}
+
+    assert errors(member().post(ROLLOUTS, body)) == (400, [error])
+
+
 def test_a_draft_package_cannot_be_rolled_out(
     acting: Tenant, package: SoftwareUpdate, member: Member
 ) -> None:
