@@ -6,11 +6,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.blank import INVISIBLE
+from core.characters import FORBIDDEN, INVISIBLE
 
-# Control characters, line separators, and characters that reverse the direction of the text
-# that follows. A name with them could look like another name.
-FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 ONE_LINE = rf"[^{FORBIDDEN}]*"
 NOT_BLANK = rf"[^{FORBIDDEN}]*[^\s{FORBIDDEN}{INVISIBLE}][^{FORBIDDEN}]*"
 CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"

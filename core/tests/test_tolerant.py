@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework import serializers
 
+from core.conversions import clean_json
 from core.rest.fields import (
     CodeField,
     IPAddressField,
@@ -15,7 +16,7 @@ from core.rest.fields import (
     StrictCharField,
     StrictIntegerField,
 )
-from core.rest.tolerant import TolerantSerializer, clean_json, read_message
+from core.rest.tolerant import TolerantSerializer, read_message
 
 
 class Report(TolerantSerializer):

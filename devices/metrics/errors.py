@@ -11,10 +11,6 @@ class TooManySamples(Invalid):
     code = "too_many_samples"
 
 
-class InvalidTime(Invalid):
-    code = "invalid_time"
-
-
 class InvalidQuery(Invalid):
     """The requested period or grouping is not supported."""
 

@@ -9,7 +9,7 @@ from core.extension_points import ExtensionPoint
 if TYPE_CHECKING:  # apps.py imports this module before the models are loaded
     from collections.abc import Callable
 
-    from devices.metrics.sample_validation import Row
+    from devices.metrics.sample_values import Row
     from devices.registry.models import Device
 
 # A callback receives the newest sample of a request, after all samples of the request are

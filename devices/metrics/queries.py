@@ -17,7 +17,7 @@ from django.db import connection
 from core.prepared_statements import PreparedStatement
 from devices.metrics.measures import FIELDS, MEASURES
 from devices.metrics.models import ROLL_UPS, AbstractSample, DeviceMetrics, LatestMetrics, RollUp
-from devices.metrics.sample_validation import Row
+from devices.metrics.sample_values import Row
 
 # These columns are the same for all samples of a request, so they are parameters.
 _REQUEST_COLUMNS = ("tenant_id", "device_id", "received_at")

@@ -10,7 +10,7 @@ from django import forms
 from django.db.models import QuerySet
 from django_filters import FilterSet
 
-from core.blank import is_blank
+from core.characters import is_blank
 from devices.registry.errors import InvalidFilter
 from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services.reregistration import REQUEST_VALIDITY

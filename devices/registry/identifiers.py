@@ -230,8 +230,10 @@ _NORMALIZERS = {
 def _is_filler(value: str) -> bool:
     """Return True for a run of one character, a counted sequence, or punctuation only."""
     characters = re.sub(r"[-_. :/]", "", value)
-    if len(set(characters)) <= 1 or not any(map(str.isalnum, characters)):
+    if not any(map(str.isalnum, characters)):
         return True
+    if len(set(characters)) == 1:
+        return characters.isdigit() or "x" in characters or len(characters) >= _MIN_SEQUENCE
     if len(characters) < _MIN_SEQUENCE:
         return False
     return characters in _HEX_SEQUENCES or any(item.startswith(characters) for item in _SEQUENCES)

@@ -118,10 +118,10 @@ def test_no_acknowledged_data_is_lost_when_postgresql_is_killed(up: Up, enrollme
     assert load.failures > 0, "PostgreSQL was never unavailable"
     stored = rows(
         up,
-        "SELECT i.value, i.device_id::text, count(e.id) FROM devices_deviceidentifier i"
+        "SELECT i.written, i.device_id::text, count(e.id) FROM devices_deviceidentifier i"
         " LEFT JOIN events_event e ON e.device_id = i.device_id"
-        " AND e.name = 'device.registered' WHERE i.value LIKE 'FAULT-%%'"
-        " GROUP BY i.value, i.device_id",
+        " AND e.name = 'device.registered' WHERE i.written LIKE 'FAULT-%%'"
+        " GROUP BY i.written, i.device_id",
     )
     devices = {serial: (device, count) for serial, device, count in stored}
     for serial, registration in load.registered.items():

@@ -8,9 +8,8 @@ from django import forms
 from django.core.validators import RegexValidator
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from core.blank import is_blank
+from core.characters import FORBIDDEN, is_blank
 from core.errors import DomainError
-from core.rest.fields import FORBIDDEN
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant, User
 

@@ -283,12 +283,6 @@ def test_connect_announces_a_new_version_until_it_is_applied(
         ({"version": "x" * 64, "outcome": "applied"}, ("pattern", "version")),
         ({"version": "0" * 64, "outcome": "applied"}, ("unknown_version", "version")),
         ({"version": EMPTY_VERSION, "outcome": "maybe"}, ("invalid_choice", "outcome")),
-        ({"version": EMPTY_VERSION, "outcome": "failed"}, ("invalid_report", "reason")),
-        ({"version": EMPTY_VERSION, "outcome": "applied", "document": []}, ("invalid", "document")),
-        (
-            {"version": EMPTY_VERSION, "outcome": "applied", "document": {"a": "\x00"}},
-            ("invalid", "document.a"),
-        ),
     ],
 )
 def test_an_invalid_report_is_rejected(

@@ -11,7 +11,7 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 
 from core.limits import Limit
-from core.rest.parsers import StrictJSONParser
+from core.rest.parsers import DeviceJSONParser
 from tenants.context import current_caller, current_tenant_id
 
 MAX_BYTES = 8 * 1024 * 1024  # of a body after decompression
@@ -19,14 +19,9 @@ BYTES, BYTES_OF_TENANT = Limit("sample_bytes"), Limit("tenant_sample_bytes")
 GZIP = 31  # zlib's wbits: the gzip format with the largest window
 
 
-class SamplesParser(StrictJSONParser):
-    """Parse one sample, a list of samples, or a batch, optionally compressed with gzip.
+class SamplesParser(DeviceJSONParser):
+    """Parse one sample, a list of samples, or a batch, optionally compressed with gzip."""
 
-    The parser accepts NaN and infinities, which are not valid JSON. The sample validation
-    then refuses only the samples that contain them.
-    """
-
-    strict = False
     takes = (dict, list)
 
     def parse(

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from core.rest.fields import StrictCharField
+from core.rest.ignored import IgnoredSerializer
 from core.rest.strict import StrictSerializer
 from devices.metrics.measures import CHOICES
 from devices.metrics.models import ROLL_UPS
@@ -67,6 +68,9 @@ class StoredSerializer(serializers.Serializer[Any]):
         help_text=("Number of samples whose time was corrected to the server's clock.")
     )
     refused = FaultSerializer(many=True)
+    ignored = IgnoredSerializer(
+        many=True, help_text="Values that were converted, cut or dropped; at most 100."
+    )
     server_time = serializers.DateTimeField()
 
 

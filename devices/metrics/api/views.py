@@ -11,9 +11,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
+from core.conversions import clean_text
+from core.ignored import Ignored
 from core.limits import Limit
+from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.pagination import KeysetPagination
+from core.rest.tolerant import MAX_NAMED
 from devices.metrics.api import documentation
 from devices.metrics.api.parsing import SamplesParser, require_budget
 from devices.metrics.api.serializers import (
@@ -24,6 +28,7 @@ from devices.metrics.api.serializers import (
 )
 from devices.metrics.measures import MEASURE, MEASURES
 from devices.metrics.sample_validation import Fault
+from devices.metrics.sample_values import parse_time
 from devices.metrics.services import aggregates, history, ingest
 from devices.metrics.services.history import Period
 from devices.registry.api.authentication import IsDevice, calling_device
@@ -31,12 +36,14 @@ from devices.registry.api.views import get_device
 
 SAMPLES, SAMPLES_OF_TENANT = Limit("samples"), Limit("tenant_samples")
 BATCH_FIELDS = {"samples", "sent_at"}
+MAX_FAULTS = 100  # that a response names
 
 
 class MetricsView(APIView):
     """Store samples of the calling device.
 
-    A 2xx response means that the samples are stored, except those listed in `refused`.
+    A 2xx response means that the samples are stored, except those listed in `refused`. The
+    values listed in `ignored` were converted, cut or dropped.
     """
 
     permission_classes = (IsDevice,)
@@ -53,7 +60,7 @@ class MetricsView(APIView):
         },
     )
     def post(self, request: Request) -> Response:
-        samples, sent_at = _batch(request.data)
+        samples, sent_at, ignored = _batch(request.data)
         require_budget(SAMPLES, SAMPLES_OF_TENANT, cost=len(samples))
         now = clock.now()
         outcome = ingest.ingest(
@@ -68,6 +75,9 @@ class MetricsView(APIView):
                 "repeated": outcome.repeated,
                 "corrected": outcome.corrected,
                 "refused": [_fault_fields(fault) for fault in outcome.faults],
+                "ignored": ignored_response(
+                    [*ignored, *_ignored(outcome.ignored, is_single=is_single)]
+                ),
                 "server_time": now.isoformat().replace("+00:00", "Z"),
             }
         )
@@ -143,18 +153,36 @@ class AggregateView(APIView):
         return Response(serializer.data)
 
 
-def _batch(body: Any) -> tuple[list[Any], Any]:
-    """Return the samples and `sent_at` of a request body: one sample, a list, or a batch."""
+def _batch(body: Any) -> tuple[list[Any], Any, list[Ignored]]:
+    """Return the samples and `sent_at` of a request body: one sample, a list, or a batch.
+
+    The third value is what of a batch is not usable.
+    """
     if isinstance(body, list):
-        return body, None
+        return body, None, []
     if "samples" not in body:
-        return [body], None
-    if unknown := body.keys() - BATCH_FIELDS:
-        error = ErrorDetail("There is no such field.", code="unknown_field")
-        raise ValidationError({name: [error] for name in sorted(unknown)[:20]})
-    if not isinstance(body["samples"], list):
+        return [body], None, []
+    samples, sent_at = body["samples"], body.get("sent_at")
+    if isinstance(samples, dict):
+        samples = [samples]
+    if not isinstance(samples, list):
         raise ValidationError({"samples": "This must be a list of samples."})
-    return body["samples"], body.get("sent_at")
+    unknown = sorted(body.keys() - BATCH_FIELDS)[:MAX_NAMED]
+    ignored = [
+        Ignored(clean_text(name, 64), "unknown_field", "This field does not exist.")
+        for name in unknown
+    ]
+    if sent_at is not None and parse_time(sent_at) is None:
+        message = "Enter a time with a time zone, such as 2026-03-01T12:00:00Z."
+        ignored.append(Ignored("sent_at", "dropped", message))
+    return samples, sent_at, ignored
+
+
+def _ignored(faults: list[Fault], *, is_single: bool) -> list[Ignored]:
+    return [
+        Ignored(fault.field if is_single else _attr(fault), fault.code, fault.message)
+        for fault in faults[:MAX_FAULTS]
+    ]
 
 
 def _validation_error(faults: list[Fault], *, is_single: bool) -> ValidationError:
@@ -163,7 +191,7 @@ def _validation_error(faults: list[Fault], *, is_single: bool) -> ValidationErro
     If the body is a single sample, `attr` contains only the path of the field.
     """
     errors: dict[str, list[ErrorDetail]] = {}
-    for fault in faults[:100]:
+    for fault in faults[:MAX_FAULTS]:
         attr = (fault.field or "non_field_errors") if is_single else _attr(fault)
         errors.setdefault(attr, []).append(ErrorDetail(fault.message, fault.code))
     return ValidationError(errors)

@@ -24,20 +24,17 @@ from tenacity import (
 )
 
 from core.database_errors import is_unavailable, sqlstate
-from devices.metrics.errors import InvalidTime, NoSamples, SamplesNotStored, TooManySamples
+from devices.metrics.errors import NoSamples, SamplesNotStored, TooManySamples
 from devices.metrics.extension_points import sample_stored
 from devices.metrics.queries import store
 from devices.metrics.sample_validation import (
     MAX_SAMPLES,
     Clock,
     Fault,
-    InvalidValue,
-    Row,
     ValidationResult,
-    check_time,
-    parse_time,
     validate_samples,
 )
+from devices.metrics.sample_values import Row, parse_time
 from devices.metrics.services import partitions
 from devices.registry.models import Device
 from devices.registry.services import presence
@@ -56,12 +53,13 @@ NO_PARTITION = "23514"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How many samples of one request were stored, and the faults of the other samples."""
+    """How many samples of one request were stored, and what was not usable."""
 
     stored: int
     repeated: int  # already stored by an earlier request
     corrected: int  # moved to the server's time because the device's clock is wrong
-    faults: list[Fault]
+    faults: list[Fault]  # of the samples that were not stored
+    ignored: list[Fault]  # of values in the stored samples
 
 
 def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: datetime) -> Outcome:
@@ -73,12 +71,11 @@ def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: date
     Args:
         samples: objects decoded from JSON.
         sent_at: the time at which the device sent the samples, by its own clock; a value
-            decoded from JSON, or None if unknown.
+            decoded from JSON, or None if unknown. A value that is no time counts as unknown.
 
     Raises:
         NoSamples: the list is empty.
         TooManySamples: the list is longer than `MAX_SAMPLES`.
-        InvalidTime: `sent_at` is not a valid time.
         SamplesNotStored: the database cannot store samples now.
         DeviceNotFound: the device was retired in the meantime.
     """
@@ -88,8 +85,7 @@ def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: date
         raise TooManySamples(
             f"A request may have at most {MAX_SAMPLES:,} samples.", field="samples"
         )
-    sent = None if sent_at is None else _parse_sent_at(sent_at, now)
-    result = validate_samples(samples, sent_at=sent, clock=_clock(now))
+    result = validate_samples(samples, sent_at=parse_time(sent_at), clock=_clock(now))
     stored = with_retries(lambda: _store(device, result, now)) if result.rows else 0
     if stored:
         _call_extension_point(device, max(result.rows, key=_recorded_at))
@@ -98,6 +94,7 @@ def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: date
         repeated=len(result.rows) - stored,
         corrected=sum(row["device_time"] is not None for row in result.rows),
         faults=result.faults,
+        ignored=result.ignored,
     )
 
 
@@ -171,13 +168,6 @@ def _clock(now: datetime) -> Clock:
         oldest=now - timedelta(days=settings.METRICS_RETENTION_DAYS),
         limit=timedelta(seconds=settings.METRICS_CLOCK_LIMIT_SECONDS),
     )
-
-
-def _parse_sent_at(value: Any, now: datetime) -> datetime:
-    try:
-        return check_time(parse_time(value, "sent_at"), "sent_at", now=now)
-    except InvalidValue as error:
-        raise InvalidTime(error.message, field="sent_at") from error
 
 
 def _recorded_at(row: Row) -> Any:

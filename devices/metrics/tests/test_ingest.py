@@ -169,7 +169,7 @@ def test_storing_samples_sets_the_device_online(device: Device, now: datetime) -
 
 
 def test_a_list_without_a_valid_sample_is_refused(client: APIClient) -> None:
-    response = client.post("/devices/metrics", [{"cpu_usage": 101}, {"battery_level": -1}])
+    response = client.post("/devices/metrics", [{"cpu_usage": 105}, {"battery_level": -1}])
 
     assert first_error(response) == (400, "out_of_bounds", "samples.0.cpu_usage")
     assert response.json()["errors"][1]["attr"] == "samples.1.battery_level"
@@ -179,6 +179,33 @@ def test_an_invalid_single_sample_is_refused_with_the_name_of_its_field(client: 
     response = client.post("/devices/metrics", {"network": {"latency": -1}})
 
     assert first_error(response) == (400, "out_of_bounds", "network.latency")
+
+
+def test_a_sample_is_stored_without_its_unusable_values(client: APIClient) -> None:
+    response = client.post("/devices/metrics", {"cpu_usage": "20", "battery_level": -1})
+
+    assert response.json()["stored"] == 1
+    assert [(item["field"], item["code"]) for item in response.json()["ignored"]] == [
+        ("cpu_usage", "converted"),
+        ("battery_level", "out_of_bounds"),
+    ]
+    row = DeviceMetrics.every_tenant.get()
+    assert (row.cpu_usage, row.battery_level) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("batch", "ignored"),
+    [
+        ({"device": "x"}, "device"),
+        ({"sent_at": "soon"}, "sent_at"),
+        ({"sent_at": 1772366400}, "sent_at"),
+    ],
+)
+def test_unusable_fields_of_a_batch_are_named(client: APIClient, batch: Any, ignored: str) -> None:
+    response = client.post("/devices/metrics", {"samples": {"cpu_usage": 1}, **batch})
+
+    assert response.json()["stored"] == 1
+    assert [item["field"] for item in response.json()["ignored"]] == [ignored]
 
 
 def test_valid_samples_of_a_batch_are_stored_and_faults_are_listed(client: APIClient) -> None:
@@ -220,10 +247,7 @@ def test_too_many_samples_in_one_request_are_refused(client: APIClient) -> None:
     [
         ([], "samples"),
         ({"samples": []}, "samples"),
-        ({"samples": {"cpu_usage": 1}}, "samples"),
-        ({"samples": [{"cpu_usage": 1}], "device": "x"}, "device"),
-        ({"samples": [{"cpu_usage": 1}], "sent_at": "soon"}, "sent_at"),
-        ({"samples": [{"cpu_usage": 1}], "sent_at": "1970-01-01T00:00:00Z"}, "sent_at"),
+        ({"samples": "one"}, "samples"),
         ({}, "non_field_errors"),
     ],
     ids=str,
@@ -248,7 +272,6 @@ def test_an_invalid_batch_is_refused(client: APIClient, body: Any, attr: str) ->
         (b"[" * 100_000, "", 413),
         (b"[" + b"1," * 300_000 + b"1]", "", 413),
         (b'{"cpu_usage": ', "", 400),
-        (b'{"odd": "\\ud800"}', "", 400),
     ],
     ids=[
         "truncated gzip",
@@ -262,7 +285,6 @@ def test_an_invalid_batch_is_refused(client: APIClient, body: Any, attr: str) ->
         "too many brackets",
         "too many values",
         "truncated JSON",
-        "surrogate",
     ],
 )
 def test_an_unreadable_body_is_refused(

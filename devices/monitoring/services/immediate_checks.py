@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from core.background import BackgroundCall
 from core.tasks import enqueue
-from devices.metrics.sample_validation import Row
+from devices.metrics.sample_values import Row
 from devices.monitoring.conditions import COMPARE
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.registry.models import Device

@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import psutil
 import pytest
+from django.test import override_settings
 from moto.server import ThreadedMotoServer
 
 from accounts.services.tokens import issue_api_token
@@ -124,14 +125,15 @@ def server(
 ) -> Iterator[Server]:
     (port,) = free_ports(1)
     uploads = tmp_path / "spool"
+    with override_settings(WEB_WORKERS=1):  # each process counts its own uploads
+        command = command_line("web", port=port)
     process = subprocess.Popen(
-        command_line("web", port=port),
+        command,
         env={
             **subprocess_environment(),
             **store,
             "UPLOADS_ROOT": str(uploads),
             "UPLOAD_RATE_WINDOW_SECONDS": str(rate_window),
-            "WEB_WORKERS": "1",
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 import pytest
 
-from core.blank import is_blank
+from core.characters import is_blank
 
 
 @pytest.mark.parametrize(
