@@ -1,5 +1,6 @@
 """Parse and compare versions by PEP 440 or Semantic Versioning 2.0.0 (§11). Pure functions."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -16,6 +17,11 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     PEP_440: Version,
     SEMANTIC: partial(SemanticVersion.parse, optional_minor_and_patch=False),
 }
+
+
+# What apps write around a version: `v2.0`, `Version 2.0`, `2.0 (200)`, `2.0 build 7`.
+_WRITTEN = re.compile(r"\s*(?:v(?:er(?:sion)?)?[.:]?\s*)?(?P<version>\d[^\s(\[,;]*)", re.I)
+_DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 
 
 class MalformedVersion(ValueError):
@@ -58,3 +64,43 @@ def compare_versions(one: str, other: str, versioning: str) -> int | None:
     if first == second:
         return 0
     return -1 if first < second else 1
+
+
+def compare_reported(reported: str, version: str, versioning: str) -> int | None:
+    """Compare the version that a device reports with the version of a package.
+
+    Apps write their version in their own way, such as `v2.0`, `2.0 (200)`, `2.0+7` or
+    `2026-03-01`. What they add to the version does not count.
+
+    Returns:
+        As `compare_versions`; None if the reported text contains no version of the scheme.
+    """
+    order = compare_versions(reported, version, versioning)
+    if order == 0:
+        return 0
+    try:
+        wanted = parse_version(version, versioning)
+        read = _read(reported, versioning)
+    except MalformedVersion:
+        return None
+    if versioning == PEP_440 and wanted.local is None:
+        read = Version(read.public)  # `+7` is the number of a build
+    if read == wanted:
+        return 0
+    return -1 if read < wanted else 1
+
+
+def _read(reported: str, versioning: str) -> Any:
+    """Return the version in a reported text. Raise MalformedVersion if there is none."""
+    match = _WRITTEN.match(reported)
+    if match is None:
+        raise MalformedVersion(reported)
+    text = _DATE.sub(r"\1.\2.\3", match["version"])
+    try:
+        return parse_version(text, versioning)
+    except MalformedVersion:
+        if versioning != SEMANTIC:
+            raise
+    numbers, rest = re.match(r"([\d.]*)(.*)", text).groups()  # type: ignore[union-attr]
+    parts = [str(int(part)) for part in numbers.strip(".").split(".") if part]
+    return parse_version(".".join([*parts, "0", "0"][: max(3, len(parts))]) + rest, versioning)

@@ -76,10 +76,11 @@ def request_decision(
     held = DeviceIdentifier.objects.matching(evidence).filter(device=decision.device_id)
     shared = max((row.identifier for row in held), key=lambda item: WEIGHTS[item.kind])
     conflict = _conflict(Contest(shared, decision.device_id), now)
-    if conflict.waiting != identifier_pairs(evidence):
-        conflict.waiting = identifier_pairs(evidence)
-        conflict.waiting_address = current_caller().address
-        conflict.save(update_fields=["waiting", "waiting_address"])
+    is_new = not conflict.waiting
+    conflict.waiting = identifier_pairs(evidence)
+    conflict.waiting_address = current_caller().address
+    conflict.save(update_fields=["waiting", "waiting_address"])
+    if is_new:
         record([_found(conflict, None, now)])
     for contest in decision.contests:  # the other devices that it may be
         ConflictingDevice.objects.bulk_create(
@@ -179,7 +180,10 @@ def _not_held_by_another(identifiers: Iterable[Identifier], holder: Device) -> l
 
 
 def _conflict(contest: Contest, now: datetime) -> IdentifierConflict:
-    """Return the locked row of a contested identifier. A decided one is opened again."""
+    """Return the locked row of a contested identifier.
+
+    It is opened again after it was decided that the devices are the same.
+    """
     kind, value = contest.identifier.kind, contest.identifier.value
     new = IdentifierConflict(
         kind=kind, value=value, holder_id=contest.holder, first_seen_at=now, last_seen_at=now
@@ -187,7 +191,8 @@ def _conflict(contest: Contest, now: datetime) -> IdentifierConflict:
     IdentifierConflict.objects.bulk_create([new], ignore_conflicts=True)
     row = IdentifierConflict.objects.select_for_update().get(kind=kind, value=value)
     row.holder_id, row.last_seen_at = contest.holder, now
-    row.decision, row.decided_at = "", None
+    if row.decision == SAME:
+        row.decision, row.decided_at = "", None
     row.save(update_fields=["holder", "last_seen_at", "decision", "decided_at"])
     return row
 

@@ -148,10 +148,10 @@ def _create_sighting(
 def _quarantine_clone(
     device: Device, sightings: list[Sighting], min_returns: int
 ) -> list[DomainEvent]:
-    for plural, seen in (
-        ("addresses", [item.network for item in sightings]),
-        ("keys", [item.key_digest for item in sightings]),
-    ):
+    keys = [item.key_digest for item in sightings]
+    has_one_key = all(keys) and len(set(keys)) == 1  # a second device would have another one
+    networks = [] if has_one_key else [item.network for item in sightings]
+    for plural, seen in (("addresses", networks), ("keys", keys)):
         values = [value for value in seen if value]
         if count_returns(values) >= min_returns:
             reason = f"alternates between different {plural}"

@@ -93,6 +93,18 @@ def test_alternating_keys_are_quarantined_and_get_no_further_certificate(
     assert event.data["reason"] == "alternates between different keys"
 
 
+def test_alternating_addresses_with_the_same_key_are_one_device(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    request = request_for(ec_key())
+
+    for address in (ADDRESS_A, ADDRESS_B) * 3:
+        response = register(client, address, csr=request)
+
+    assert response.status_code == 200
+    assert response.json()["device"]["quarantined_at"] is None
+    assert DeviceCertificate.objects.active().count() == 1
+
+
 def test_a_device_that_connects_from_alternating_addresses_is_quarantined(
     enrollment: Enrollment,
 ) -> None:

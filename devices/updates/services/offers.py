@@ -28,7 +28,7 @@ from devices.updates.services import (
     targets,
 )
 from devices.updates.update_windows import WindowState, window_state
-from devices.updates.versions import compare_versions
+from devices.updates.versions import compare_reported
 
 MAX_WAIT = 3600  # seconds
 DEFAULT_ZONE = "UTC"
@@ -153,10 +153,10 @@ def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:
     versioning = row.deployment.product.versioning
     original = row.deployment.rolls_back
     if original is not None:
-        if compare_versions(reported, row.version, versioning) == 0:
+        if compare_reported(reported, row.version, versioning) == 0:
             return "up_to_date"
         assert original.package is not None
-        order = compare_versions(reported, original.package.version, versioning)
+        order = compare_reported(reported, original.package.version, versioning)
         return None if order == 0 else "moved_on"
     assert row.package is not None
     return targets.exclusion_reason(row.package, model=device.model, version=reported)

@@ -19,7 +19,7 @@ from devices.updates.services.rollout_decision import (
     WaveFigures,
 )
 from devices.updates.services.wave_candidates import next_batch
-from devices.updates.versions import compare_versions
+from devices.updates.versions import compare_reported
 
 State = Deployment.State
 Wave = DeploymentWave.State
@@ -117,7 +117,7 @@ def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[
         latest[device_id] = max(opened_at, latest.get(device_id, opened_at))
     return {
         row.pk: FailedDevice(
-            order=compare_versions(
+            order=compare_reported(
                 getattr(row.device, rollout.product.reports),
                 row.version,
                 rollout.product.versioning,
@@ -140,7 +140,7 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
     has_version = has_newer = Q(pk__in=())
     pairs = under_way.order_by().values_list("version", reported).distinct()
     for version, value in pairs:
-        order = compare_versions(value, version, product.versioning)
+        order = compare_reported(value, version, product.versioning)
         condition = Q(version=version, **{reported: value})
         if order == 0:
             has_version |= condition

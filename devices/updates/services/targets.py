@@ -19,7 +19,7 @@ from django.db.models.functions import Cast
 from devices.registry import device_filters
 from devices.registry.models import Device
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.versions import compare_versions
+from devices.updates.versions import compare_reported
 
 POSITIONS = 1 << 32
 SAMPLE = 20  # devices of each wave that a dry run lists
@@ -88,13 +88,13 @@ def exclusion_reason(package: SoftwareUpdate, *, model: str, version: str) -> st
     if package.target_models and model not in package.target_models:
         return "model"
     versioning = package.product.versioning
-    order = compare_versions(version, package.version, versioning) if version else None
+    order = compare_reported(version, package.version, versioning) if version else None
     if order == 0:
         return "up_to_date"
     if order == 1:
         return "newer"
     if package.minimum_version:
-        order = compare_versions(version, package.minimum_version, versioning)
+        order = compare_reported(version, package.minimum_version, versioning)
         if order is None or order < 0:
             return "minimum_version"
     return None

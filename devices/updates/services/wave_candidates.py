@@ -18,7 +18,7 @@ from devices.updates.models import (
 )
 from devices.updates.services import targets
 from devices.updates.services.rollout_decision import Batch, Candidate
-from devices.updates.versions import compare_versions
+from devices.updates.versions import compare_reported, compare_versions
 
 BATCH = 5_000  # devices in one step
 MINUTE = timedelta(minutes=1)
@@ -69,8 +69,8 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     matching = Q(pk__in=())
     combinations = rows.order_by().values_list("version", reported, "from_version")
     for version, value, before in combinations.distinct():
-        runs_it = compare_versions(value, version, product.versioning) == 0
-        was_same = compare_versions(before, version, product.versioning) == 0
+        runs_it = compare_reported(value, version, product.versioning) == 0
+        was_same = compare_reported(before, version, product.versioning) == 0
         if runs_it and before and not was_same:
             matching |= Q(version=version, from_version=before, **{reported: value})
     return rows.filter(matching)

@@ -1,11 +1,14 @@
 """Tests of parsing and comparing versions."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devices.updates.versions import (
     PEP_440,
     SEMANTIC,
     MalformedVersion,
+    compare_reported,
     compare_versions,
     parse_version,
 )
@@ -43,6 +46,40 @@ def test_versions_are_ordered(one: str, other: str, versioning: str, order: int)
 def test_a_malformed_version_raises_an_error(text: str, versioning: str) -> None:
     with pytest.raises(MalformedVersion):
         parse_version(text, versioning)
+
+
+@pytest.mark.parametrize(
+    ("reported", "version", "versioning", "order"),
+    [
+        ("2.0+7", "2.0", PEP_440, 0),
+        ("2.0 (200)", "2.0", PEP_440, 0),
+        ("v2.0", "2.0", PEP_440, 0),
+        ("Version 2.0", "2.0", PEP_440, 0),
+        (" 2.0\n", "2.0", PEP_440, 0),
+        ("2.0-debug", "2.0", PEP_440, None),
+        ("2026-03-01", "2026.3.1", PEP_440, 0),
+        ("2026.03.01", "2026.3.1", PEP_440, 0),
+        ("1.9 (199)", "2.0", PEP_440, -1),
+        ("v2.1", "2.0", PEP_440, 1),
+        ("2.0+7", "2.0+7", PEP_440, 0),
+        ("2.0+7", "2.0+8", PEP_440, -1),
+        ("200", "200", PEP_440, 0),
+        ("2.0 (200)", "2.0.0", SEMANTIC, 0),
+        ("v2.0.0+7", "2.0.0", SEMANTIC, 0),
+        ("2.0-rc.1", "2.0.0", SEMANTIC, -1),
+        ("nightly", "2.0.0", SEMANTIC, None),
+        ("", "2.0.0", SEMANTIC, None),
+    ],
+)
+def test_a_version_is_read_as_apps_write_it(
+    reported: str, version: str, versioning: str, order: int | None
+) -> None:
+    assert compare_reported(reported, version, versioning) == order
+
+
+@given(st.text(max_size=70), st.sampled_from([PEP_440, SEMANTIC]))
+def test_any_reported_text_is_compared(reported: str, versioning: str) -> None:
+    assert compare_reported(reported, "2.0.0", versioning) in (-1, 0, 1, None)
 
 
 def test_a_malformed_version_compares_only_with_itself() -> None:
