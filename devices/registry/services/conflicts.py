@@ -73,8 +73,11 @@ def request_decision(
     """
     decision, evidence = undecided.decision, undecided.evidence
     assert decision.device_id is not None
-    held = DeviceIdentifier.objects.matching(evidence).filter(device=decision.device_id)
-    shared = max((row.identifier for row in held), key=lambda item: WEIGHTS[item.kind])
+    rows = DeviceIdentifier.objects.matching(evidence).filter(device=decision.device_id)
+    held = sorted((row.identifier for row in rows), key=lambda item: WEIGHTS[item.kind])
+    if not held:  # the device was retired meanwhile; the next request is decided again
+        return ReregistrationPending("The device changes. Try again.")
+    shared = held[-1]
     conflict = _conflict(Contest(shared, decision.device_id), now)
     is_new = not conflict.waiting
     conflict.waiting = identifier_pairs(evidence)
