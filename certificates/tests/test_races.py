@@ -199,7 +199,7 @@ def test_a_pending_issuance_for_a_compromised_key_fails(
 ) -> None:
     key = ec_key()
     row = issue_certificate(device, NOW, key)
-    pending = issue_certificate(device, NOW, key)
+    pending = service.renew_certificate(row, now=NOW)
     DeviceCertificate.objects.filter(pk=pending.pk).update(status="pending", handover_until=None)
     DeviceCertificate.objects.filter(pk=row.pk).update(handover_until=None)
 
