@@ -109,6 +109,11 @@ class Identifier:
     written: str = field(default="", compare=False)
 
 
+def label(identifier: Identifier) -> str:
+    """Return the kind of an identifier for people, such as `serial number`."""
+    return _LABELS[identifier.kind]
+
+
 class MalformedIdentifier(ValueError):
     """A text does not have the format of its kind of identifier."""
 

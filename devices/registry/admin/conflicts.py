@@ -71,7 +71,7 @@ class IdentifierConflictAdmin(PortalAdmin):
         "waiting_label",
         "first_seen",
         "seen",
-        "decision_label",
+        "decision_text",
         "decided",
     )
     readonly_fields: Any = fields
@@ -89,6 +89,10 @@ class IdentifierConflictAdmin(PortalAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A member decides with the actions. The page of a conflict has no form."""
+        return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -122,7 +126,11 @@ class IdentifierConflictAdmin(PortalAdmin):
 
     @display(description="Decision", label={"": "warning", "different": "info", "same": "success"})
     def decision_label(self, row: IdentifierConflict) -> tuple[str, str]:
-        return row.decision, row.get_decision_display() or "Open"
+        return row.decision, self.decision_text(row)
+
+    @admin.display(description="Decision")
+    def decision_text(self, row: IdentifierConflict) -> str:
+        return row.get_decision_display() or "Open"
 
     @confirmed_action(
         description="They are different devices",

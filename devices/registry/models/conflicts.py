@@ -7,7 +7,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Prefetch, Q
 
-from devices.registry.identifiers import Identifier
+from devices.registry.identifiers import Identifier, label
 from devices.registry.models.devices import Device, DeviceIdentifier
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
@@ -73,7 +73,8 @@ class IdentifierConflict(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.value}"
+        name = label(self.identifier)
+        return f"{name[0].upper()}{name[1:]} {self.value}"
 
     @property
     def identifier(self) -> Identifier:

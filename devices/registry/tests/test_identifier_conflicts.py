@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from rest_framework.test import APIClient
 
 from devices.registry.models import Device, DeviceIdentifier, IdentifierConflict
 from devices.registry.tests.test_auto_registration import URL
 from events.models import Event
-from tenants.models import Role
+from tenants.models import Role, Tenant
+from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -271,3 +273,26 @@ def test_a_member_may_not_enter_a_placeholder(member: Member) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["attr"] == "serial_number"
+
+
+def test_a_member_decides_a_conflict_in_the_portal(enrollment: Enrollment, tenant: Tenant) -> None:
+    _, client = enrollment()
+    registered(client, {"serial_number": "SN-1", "android_id": "a1b2c3d4"})
+    client.post(URL, {"serial_number": "SN-1", "android_id": "b1b2c3d4"})
+    conflict = IdentifierConflict.every_tenant.get()
+    portal = Client()
+    portal.force_login(MembershipFactory.create(tenant=tenant, role=Role.OPERATOR).user)
+    pages = f"/t/{tenant.slug}/admin/devices/identifierconflict/"
+
+    page = portal.get(f"{pages}{conflict.pk}/change/").content.decode()
+    question = portal.get(f"{pages}{conflict.pk}/different/", follow=True).content.decode()
+    portal.post(
+        pages,
+        {"action": "decide_different", "_selected_action": [str(conflict.pk)], "confirmed": "1"},
+    )
+
+    assert "b1b2c3d4" in page
+    assert "_save" not in page
+    assert "identifies no device" in question
+    conflict.refresh_from_db()
+    assert conflict.decision == "different"
