@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -110,13 +111,17 @@ class OwnServers:
                 env={**self.environment, "PORT": str(port), **environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         try:
             if role in ("web", "stream"):
                 wait_until(lambda: endpoints.accepts_connections(port), timeout=90)
             yield port
         finally:
-            process.terminate()
+            if prefix:  # the command does not pass signals on to the role
+                os.killpg(process.pid, signal.SIGTERM)
+            else:
+                process.terminate()
             process.wait(timeout=60)
 
     def log(self, role: str) -> str:

@@ -27,7 +27,7 @@ from tenants.admin.columns import time_column
 from tenants.roles import visible_to
 
 DIFFERENT_MEANS = (
-    "The value then identifies no device, and each device is told apart by the others."
+    "The value then identifies no device. The other identifiers of each device are used."
 )
 SAME_MEANS = (
     "The device that holds the value takes over the identifiers and the token of the other record,"
