@@ -11,6 +11,7 @@ NAMES = (
     "sweep",
     "connect",
     "registration",
+    "clones",
     "issuing",
     "enrollment",
     "ocsp",

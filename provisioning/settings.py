@@ -62,7 +62,7 @@ INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, minimum=1)  # for a full i
 if CRL_VALIDITY_HOURS < 2 * CRL_REBUILD_HOURS:
     raise ImproperlyConfigured("CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS.")
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, minimum=1)
-CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: no clone detection
+CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 3600)  # 0: no clone detection
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, minimum=1)
 FLEET_SILENCE_MINIMUM = env.number(
     "FLEET_SILENCE_MINIMUM",

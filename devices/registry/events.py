@@ -63,7 +63,7 @@ class DeviceQuarantined(DomainEvent):
     name = "device.quarantined"
 
     reason: str
-    seen: list[str]  # addresses or keys in the order in which they were used
+    seen: list[str]  # the keys, tokens, boot ids or numbers that were seen, oldest first
 
 
 class DeviceReleased(DomainEvent):

@@ -66,9 +66,9 @@ _KNOWN_IDENTIFIERS = PreparedStatement(
 )
 _UPDATE_LAST_SEEN = PreparedStatement(
     "update_last_seen",
-    "timestamptz, uuid, uuid",
+    "timestamptz, uuid, uuid, bigint",
     """
-    UPDATE devices_device SET last_seen = $1
+    UPDATE devices_device SET last_seen = $1, report_number = COALESCE($4, report_number)
     WHERE id = $2 AND tenant_id = $3 AND status = 'online'
     """,
 )
@@ -141,9 +141,15 @@ def known_identifiers(
     return known
 
 
-def update_last_seen_if_online(device: Device, *, now: datetime) -> bool:
-    """Set `last_seen` of a device if it is online. Return True if it is online."""
-    return _UPDATE_LAST_SEEN.execute(now, device.pk, device.tenant_id) > 0
+def update_last_seen_if_online(
+    device: Device, *, now: datetime, report_number: int | None = None
+) -> bool:
+    """Set `last_seen` of a device if it is online. Return True if it is online.
+
+    Args:
+        report_number: the number of the device's report; None leaves the stored number.
+    """
+    return _UPDATE_LAST_SEEN.execute(now, device.pk, device.tenant_id, report_number) > 0
 
 
 def lock_device(device_id: UUID, *, allow_retired: bool = False) -> Device:

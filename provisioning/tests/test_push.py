@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.db import connection
 
 from core.push.admission import Admission
+from devices.registry.clones import MIN_REPLACEMENTS
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.services.quarantine import quarantine
@@ -120,6 +122,23 @@ def test_a_connected_device_is_notified_of_an_update(
         raise AssertionError("The stream has ended.")
 
     assert asyncio.run(receive_update_event()) == ["event: update\n", "data: {}\n"]
+
+
+def test_connections_that_displace_each_other_put_the_device_in_quarantine(
+    channel: Channel, device: Device
+) -> None:
+    token = token_of(device)
+
+    async def open_connections() -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(MIN_REPLACEMENTS + 5):  # the first one of each process replaces none
+                await stack.enter_async_context(channel.stream(token))
+
+    with pytest.raises(AssertionError, match="device_quarantined"):
+        asyncio.run(open_connections())
+
+    device.refresh_from_db()
+    assert device.quarantined_at is not None
 
 
 def test_the_stream_of_a_device_that_is_put_in_quarantine_ends_at_once(

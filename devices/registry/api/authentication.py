@@ -9,6 +9,7 @@ from core import clock
 from devices.registry.errors import DeviceIsQuarantined
 from devices.registry.models import Device, DeviceToken, EnrollmentToken
 from devices.registry.queries import device_of_token, enrollment_token
+from devices.registry.services.clone_detection import report_unknown_token
 from tenants import tokens
 from tenants.api.authentication import BearerAuthentication, invalid_token, record_use
 from tenants.api.permissions import IsMember, TenantIsBound
@@ -22,6 +23,8 @@ class DeviceAuthentication(BearerAuthentication):
 
     def identify(self, token: str) -> tuple[Device, str, UUID | None]:
         match = device_of_token(tokens.digest(token))
+        if match is None:
+            report_unknown_token(tokens.digest(token), now=clock.now())
         if match is None or not tokens.matches(token, match[0]):
             raise invalid_token()
         digest, device = match

@@ -22,6 +22,8 @@ from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration
 from devices.registry.services.tags import TAG_PATTERN
 
+MAX_REPORT_NUMBER = 2**53 - 1  # the largest integer that every JSON parser reads exactly
+
 
 class DeviceReportFields(serializers.Serializer[Any]):
     """The identifiers, the hardware and the versions of a device."""
@@ -169,6 +171,17 @@ class ConnectSerializer(TolerantSerializer):
     app_version = StrictCharField(max_length=64, required=False, allow_blank=True)
     os_version = StrictCharField(max_length=64, required=False, allow_blank=True)
     ip_address = IPAddressField(required=False)
+    boot_id = ExactCharField(
+        max_length=36,
+        required=False,
+        help_text="A value that is new after each start of the operating system.",
+    )
+    report_number = StrictIntegerField(
+        min_value=0,
+        max_value=MAX_REPORT_NUMBER,
+        required=False,
+        help_text="The number of this report, which the device counts.",
+    )
 
 
 class RenewalWindowSerializer(serializers.Serializer[Any]):

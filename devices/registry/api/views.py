@@ -145,6 +145,8 @@ class ConnectView(APIView):
             app_version=data.get("app_version"),
             os_version=data.get("os_version"),
             ip_address=data.get("ip_address") or current_caller().address,
+            boot_id=data.get("boot_id"),
+            report_number=data.get("report_number"),
         )
         device, now = calling_device(request), clock.now()
         steps = presence.connect(device=device, report=report, now=now)

@@ -12,11 +12,12 @@ from devices.registry.models.devices import (
     Tag,
 )
 from devices.registry.models.pairing import Pairing
-from devices.registry.models.quarantine import Reregistration, Sighting
+from devices.registry.models.quarantine import CloneObservation, ReplacedToken, Reregistration
 from devices.registry.models.tokens import DeviceToken, EnrollmentToken, ReregistrationPolicy
 
 __all__ = [
     "ACTIVE_IDENTIFIER_CONSTRAINT",
+    "CloneObservation",
     "ConflictingDevice",
     "Device",
     "DeviceHardware",
@@ -28,8 +29,8 @@ __all__ = [
     "IdentifierConflict",
     "NextSteps",
     "Pairing",
+    "ReplacedToken",
     "Reregistration",
     "ReregistrationPolicy",
-    "Sighting",
     "Tag",
 ]

@@ -88,6 +88,8 @@ class Device(TenantOwned):
     app_version = models.CharField(max_length=64, blank=True)
     os_version = models.CharField("OS version", max_length=64, blank=True)
     ip_address = models.GenericIPAddressField("IP address", null=True, blank=True)
+    boot_id = models.CharField(max_length=36, blank=True, db_default="")
+    report_number = models.PositiveBigIntegerField(null=True, blank=True)  # of the last connect
     registered_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True, blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)

@@ -10,6 +10,7 @@ from devices.registry.errors import EnrollmentTokenUsedUp, InvalidEnrollmentToke
 from devices.registry.events import DeviceTokenIssued
 from devices.registry.models import Device, DeviceToken, EnrollmentToken, ReregistrationPolicy
 from devices.registry.queries import lock_device
+from devices.registry.services.clone_detection import remember_replaced_token
 from events.services.outbox import record
 from tenants import tokens
 
@@ -85,8 +86,16 @@ def refund_use(token: EnrollmentToken) -> None:
         spent.update(uses=F("uses") - 1)
 
 
+def create_device_token(device: Device, *, now: datetime) -> str:
+    """Create the token of a device that has had none, and return it."""
+    token = tokens.make(DeviceToken.prefix)
+    DeviceToken.objects.create(device=device, digest=tokens.digest(token), issued_at=now)
+    return token
+
+
 def renew_device_token(device: Device, *, now: datetime) -> str:
     """Create a new device token and return it. The previous token is revoked immediately."""
+    remember_replaced_token(device, now=now)
     token = tokens.make(DeviceToken.prefix)
     DeviceToken.objects.bulk_create(
         [DeviceToken(device=device, digest=tokens.digest(token), issued_at=now)],

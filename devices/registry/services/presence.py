@@ -8,17 +8,19 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from core.querysets import first_or_raise
+from devices.registry.clones import Kind, Observation, is_counter_jump
 from devices.registry.errors import DeviceNotFound
 from devices.registry.events import DeviceStatusChanged, DeviceUpdated
 from devices.registry.extension_points import connect_response
 from devices.registry.models import Device
 from devices.registry.next_steps import as_response
 from devices.registry.queries import update_last_seen_if_online
+from devices.registry.services.clone_detection import observe
 from devices.registry.services.fleet_silence import fleet_silences
-from devices.registry.services.quarantine import record_connect_sighting
 from events.domain_events import DomainEvent
 from events.services.outbox import record
 
+UNRECORDED = {"ip_address", "boot_id"}  # they may change many times a day
 SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memory
 
 
@@ -29,6 +31,8 @@ class ConnectReport:
     app_version: str | None = None
     os_version: str | None = None
     ip_address: str | None = None
+    boot_id: str | None = None
+    report_number: int | None = None
 
     def differences(self, device: Device) -> dict[str, str]:
         """Return the reported fields that differ from the stored device, with the new values."""
@@ -36,12 +40,27 @@ class ConnectReport:
             "app_version": self.app_version,
             "os_version": self.os_version,
             "ip_address": self.ip_address,
+            "boot_id": self.boot_id,
         }
         return {
             name: value
             for name, value in fields.items()
             if value is not None and value != getattr(device, name)
         }
+
+    def observations(self, device: Device, now: datetime) -> list[Observation]:
+        """Return what may show that the device was cloned, compared with the stored device.
+
+        The number of the report counts only if the device sends no boot id, which is better.
+        """
+        boot_id, number = self.boot_id, self.report_number
+        if boot_id:
+            if not device.boot_id or boot_id == device.boot_id:
+                return []
+            return [Observation(Kind.BOOT, now, boot_id, device.boot_id)]
+        if number is None or not is_counter_jump(device.report_number, number):
+            return []
+        return [Observation(Kind.COUNTER, now, str(number), str(device.report_number))]
 
 
 def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str, Any]:
@@ -53,8 +72,9 @@ def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str
     Raises:
         DeviceNotFound: the device was retired concurrently.
     """
-    unchanged = not report.differences(device)
-    if not (unchanged and update_last_seen_if_online(device, now=now)):
+    unchanged = not report.differences(device) and not report.observations(device, now)
+    number = report.report_number
+    if not (unchanged and update_last_seen_if_online(device, now=now, report_number=number)):
         _update_device(device.pk, report, now)
     quarantined = device.quarantined_at is not None
     steps = None if quarantined else getattr(device, "next_steps", None)
@@ -104,18 +124,20 @@ def _update_device(device_id: UUID, report: ConnectReport, now: datetime) -> Non
     changes = {
         name: (getattr(device, name), value)
         for name, value in new_values.items()
-        if name != "ip_address"  # on some networks it changes many times a day
+        if name not in UNRECORDED
     }
     if changes:
         events.append(
             DeviceUpdated(tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=changes)
         )
+    observations = report.observations(device, now)
     for name, value in new_values.items():
         setattr(device, name, value)
-    if "ip_address" in new_values:
-        events += record_connect_sighting(device, now=now)
+    if report.report_number is not None:
+        device.report_number = report.report_number
+    events += observe(device, observations)
     events += mark_online(device, now=now)
-    device.save(update_fields=["status", "last_seen", *new_values])
+    device.save(update_fields=["status", "last_seen", "report_number", *new_values])
     record(events)
 
 

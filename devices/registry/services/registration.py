@@ -36,11 +36,11 @@ from devices.registry.models import (
 )
 from devices.registry.queries import lock_device
 from devices.registry.services import conflicts, device_identifiers
+from devices.registry.services.clone_detection import observe_key
 from devices.registry.services.conflicts import IdentityNotDecided, record_conflicts
-from devices.registry.services.credentials import count_use, renew_device_token
+from devices.registry.services.credentials import count_use, create_device_token, renew_device_token
 from devices.registry.services.identification import identify
 from devices.registry.services.presence import mark_online, online_event
-from devices.registry.services.quarantine import record_first_sighting, record_registration_sighting
 from devices.registry.services.reregistration import (
     MemberDecisionRequired,
     check_reregistration,
@@ -242,9 +242,8 @@ def _register_new(
             f"{IdentifierRequired.sentence} Several devices report the values of this one."
         )
     device, events = _create(report, identifiers, by="auto", now=now)
-    record_first_sighting(device, key_digest=key_digest, now=now)
-    record(events)
-    return Registration(device, renew_device_token(device, now=now), created=True)
+    record([*events, *observe_key(device, key_digest, now=now)])
+    return Registration(device, create_device_token(device, now=now), created=True)
 
 
 def _register_again(
@@ -260,7 +259,7 @@ def _register_again(
     if not is_claim:
         check_reregistration(device, enrollment_token, now=now)
     _update_registered_device(device, report, identifiers, now, is_claim=is_claim)
-    record(record_registration_sighting(device, key_digest=key_digest, now=now))
+    record(observe_key(device, key_digest, now=now))
     return Registration(device, renew_device_token(device, now=now))
 
 

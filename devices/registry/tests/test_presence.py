@@ -23,7 +23,7 @@ AsDevice = Callable[[Device], APIClient]
 pytestmark = pytest.mark.django_db
 
 
-def connect(device: Device, now: datetime, **fields: str) -> dict[str, Any]:
+def connect(device: Device, now: datetime, **fields: Any) -> dict[str, Any]:
     with tenant_scope(device.tenant_id):
         device = Device.objects.get(pk=device.pk)
         return presence.connect(device=device, report=ConnectReport(**fields), now=now)

@@ -9,8 +9,9 @@ from rest_framework.test import APIClient
 
 from certificates.models import DeviceCertificate
 from certificates.tests.keys import ec_key, request_for
-from devices.registry.models import Device, Reregistration, Sighting
-from devices.registry.services.quarantine import count_returns
+from devices.registry.clones import count_returns
+from devices.registry.models import CloneObservation, Device, ReplacedToken, Reregistration
+from devices.registry.services import clone_detection
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Event
 from tenants.models import Role, Tenant
@@ -35,45 +36,20 @@ def client_with_token(token: str) -> APIClient:
 
 
 def register_as_clones(client: APIClient) -> Any:
-    """Register the same hardware from network A, then B, then A. Return the last response."""
-    register(client, ADDRESS_A)
-    register(client, ADDRESS_B)
-    return register(client, ADDRESS_A)
+    """Register two devices with the same hardware in turn. Return the last response."""
+    first, second = (request_for(ec_key()) for _ in range(2))
+    register(client, csr=first)
+    register(client, csr=second)
+    return register(client, csr=first)
+
+
+@pytest.fixture
+def device_client(device: Device, as_device: Callable[[Device], APIClient]) -> APIClient:
+    return as_device(device)
 
 
 def events(name: str) -> list[Event]:
     return list(Event.every_tenant.named(name))
-
-
-def test_a_device_that_returns_to_an_earlier_address_is_quarantined(enrollment: Enrollment) -> None:
-    _, client = enrollment()
-
-    response = register_as_clones(client)
-
-    assert response.json()["device"]["quarantined_at"] is not None
-    [event] = events("device.quarantined")
-    assert event.data == {
-        "reason": "alternates between different addresses",
-        "seen": [ADDRESS_A, ADDRESS_B, ADDRESS_A],
-    }
-
-
-def test_a_device_that_moves_to_new_addresses_is_not_quarantined(enrollment: Enrollment) -> None:
-    _, client = enrollment()
-
-    for address in (ADDRESS_A, ADDRESS_A, ADDRESS_B, ADDRESS_B, "1.1.1.1"):
-        response = register(client, address)
-
-    assert response.json()["device"]["quarantined_at"] is None
-
-
-def test_a_device_that_returns_after_the_window_is_not_quarantined(enrollment: Enrollment) -> None:
-    _, client = enrollment()
-    register(client, ADDRESS_A)
-    register(client, ADDRESS_B)
-    Sighting.every_tenant.update(at=datetime.now(UTC) - timedelta(hours=1))
-
-    assert register(client, ADDRESS_A).json()["device"]["quarantined_at"] is None
 
 
 def test_alternating_keys_are_quarantined_and_get_no_further_certificate(
@@ -90,7 +66,17 @@ def test_alternating_keys_are_quarantined_and_get_no_further_certificate(
     assert response["certificate"] is None
     assert DeviceCertificate.objects.count() == 2
     [event] = events("device.quarantined")
-    assert event.data["reason"] == "alternates between different keys"
+    assert event.data["reason"] == "two keys are in use"
+
+
+def test_a_key_that_returns_after_the_window_is_not_quarantined(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    first, second = (request_for(ec_key()) for _ in range(2))
+    register(client, csr=first)
+    register(client, csr=second)
+    CloneObservation.every_tenant.update(at=datetime.now(UTC) - timedelta(hours=2))
+
+    assert register(client, csr=first).json()["device"]["quarantined_at"] is None
 
 
 def test_alternating_addresses_with_the_same_key_are_one_device(enrollment: Enrollment) -> None:
@@ -105,35 +91,134 @@ def test_alternating_addresses_with_the_same_key_are_one_device(enrollment: Enro
     assert DeviceCertificate.objects.active().count() == 1
 
 
-def test_a_device_that_connects_from_alternating_addresses_is_quarantined(
-    enrollment: Enrollment,
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("8.8.8.8", "2001:4860:4860::8888"),
+        ("8.8.8.8", "9.9.9.9"),
+        ("8.8.8.8", "8.8.8.9", "8.8.8.10", "8.8.8.11"),
+    ],
+)
+def test_alternating_addresses_are_no_evidence(
+    enrollment: Enrollment, addresses: tuple[str, ...]
 ) -> None:
     _, client = enrollment()
-    device_client = client_with_token(register(client).json()["token"])
+    for address in addresses * 2:
+        device_client = client_with_token(register(client, address).json()["token"])
 
-    for address in (ADDRESS_A, ADDRESS_B, ADDRESS_A, ADDRESS_B, ADDRESS_A):
+    for address in addresses * 10:
         response = device_client.post("/devices/connect", {}, REMOTE_ADDR=address)
 
-    assert response.status_code == 200
+    assert response.json()["quarantined"] is False
+
+
+def test_two_devices_that_replace_each_others_token_are_quarantined(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    boxes = [client_with_token(register(client).json()["token"]) for _ in range(2)]
+
+    for turn in range(6):  # each registers again when its token is no longer valid
+        if boxes[turn % 2].post("/devices/connect", {}).status_code == 401:
+            response = register(client)
+            if response.status_code == 403:
+                break
+            boxes[turn % 2] = client_with_token(response.json()["token"])
+            boxes[turn % 2].post("/devices/connect", {})
+
+    [event] = events("device.quarantined")
+    assert event.data["reason"] == "replaced tokens are still in use"
+    assert len(event.data["seen"]) == 2
+
+
+def test_a_device_that_never_got_its_new_token_is_not_a_clone(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    old = client_with_token(register(client).json()["token"])
+
+    for _ in range(4):
+        register(client)  # the answer is lost
+        assert old.post("/devices/connect", {}).status_code == 401
+
+    assert not CloneObservation.every_tenant.exists()
+    assert events("device.quarantined") == []
+
+
+def test_a_device_that_falls_back_to_one_old_token_is_not_a_clone(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    old = client_with_token(register(client).json()["token"])
+
+    for _ in range(4):  # it starts from the same image each time
+        assert old.post("/devices/connect", {}).status_code in {200, 401}
+        new = client_with_token(register(client).json()["token"])
+        assert new.post("/devices/connect", {}).json()["quarantined"] is False
+
+
+def test_two_boots_at_the_same_time_are_quarantined(device_client: APIClient) -> None:
+    for boot_id in ("boot-a", "boot-b", "boot-a", "boot-b"):
+        response = device_client.post("/devices/connect", {"boot_id": boot_id})
+
+    assert response.json()["ignored"] == []
+    assert device_client.post("/devices/connect", {}).json()["quarantined"] is True
+    [event] = events("device.quarantined")
+    assert event.data == {
+        "reason": "two boots run at the same time",
+        "seen": ["boot-b", "boot-a", "boot-b"],
+    }
+
+
+def test_a_device_that_restarts_often_is_not_quarantined(device_client: APIClient) -> None:
+    for number in range(10):
+        for _ in range(2):
+            device_client.post("/devices/connect", {"boot_id": f"boot-{number}"})
+
+    assert device_client.post("/devices/connect", {}).json()["quarantined"] is False
+
+
+def test_two_report_counters_are_quarantined(device_client: APIClient) -> None:
+    for number in range(6):
+        device_client.post("/devices/connect", {"report_number": 500 + number})
+        device_client.post("/devices/connect", {"report_number": 100 + number})
+
     assert device_client.post("/devices/connect", {}).json()["quarantined"] is True
 
 
-def test_a_connect_from_another_address_between_registrations_is_tolerated(
-    enrollment: Enrollment,
+def test_a_counter_that_starts_again_or_loses_reports_is_no_evidence(
+    device_client: APIClient,
 ) -> None:
-    _, client = enrollment()
-    device_client = client_with_token(register(client, ADDRESS_A).json()["token"])
-    device_client.post("/devices/connect", {}, REMOTE_ADDR=ADDRESS_B)
+    for start in range(1, 8):
+        for number in (start % 3, 4, 5, 5, 7, 40):
+            device_client.post("/devices/connect", {"report_number": number})
 
-    assert register(client, ADDRESS_A).json()["device"]["quarantined_at"] is None
+    assert device_client.post("/devices/connect", {}).json()["quarantined"] is False
 
 
-def test_private_addresses_of_proxies_do_not_count(enrollment: Enrollment) -> None:
-    _, client = enrollment()
-    device_client = client_with_token(register(client, "10.0.0.1").json()["token"])
+def test_push_connections_that_displace_each_other_are_quarantined(
+    device: Device, now: datetime
+) -> None:
+    for second in range(20):
+        clone_detection.report_replaced_connection(
+            device.pk, now=now + timedelta(seconds=8 * second)
+        )
 
-    for address in ("10.0.0.1", "10.0.0.2") * 4:
-        device_client.post("/devices/connect", {}, REMOTE_ADDR=address)
+    device.refresh_from_db()
+    assert device.quarantined_at is not None
+
+
+def test_a_device_whose_line_changes_every_minute_is_not_quarantined(
+    device: Device, now: datetime
+) -> None:
+    for minute in range(60):
+        clone_detection.report_replaced_connection(device.pk, now=now + timedelta(minutes=minute))
+
+    device.refresh_from_db()
+    assert device.quarantined_at is None
+
+
+def test_a_known_boot_id_exonerates_displaced_push_connections(
+    device: Device, now: datetime, device_client: APIClient
+) -> None:
+    device_client.post("/devices/connect", {"boot_id": "boot-a"})
+
+    for _ in range(30):
+        clone_detection.report_replaced_connection(device.pk, now=now)
 
     assert device_client.post("/devices/connect", {}).json()["quarantined"] is False
 
@@ -142,8 +227,6 @@ def test_a_quarantined_device_may_connect_and_is_refused_everything_else(
     enrollment: Enrollment,
 ) -> None:
     _, client = enrollment()
-    csr = request_for(ec_key())
-    register(client, csr=csr)
     device_client = client_with_token(register_as_clones(client).json()["token"])
 
     connected = device_client.post("/devices/connect", {}).json()
@@ -161,7 +244,9 @@ def test_a_quarantined_device_may_connect_and_is_refused_everything_else(
     assert codes == {"device_quarantined"}
 
 
-def test_releasing_a_device_deletes_its_sightings(enrollment: Enrollment, member: Member) -> None:
+def test_releasing_a_device_deletes_its_observations(
+    enrollment: Enrollment, member: Member
+) -> None:
     _, client = enrollment()
     response = register_as_clones(client).json()
     url = f"/devices/{response['device']['id']}/release"
@@ -170,7 +255,7 @@ def test_releasing_a_device_deletes_its_sightings(enrollment: Enrollment, member
 
     assert released.json()["quarantined_at"] is None
     assert client_with_token(response["token"]).get("/devices/me").status_code == 200
-    assert register(client, ADDRESS_B).json()["device"]["quarantined_at"] is None
+    assert not CloneObservation.every_tenant.exists()
     again = member().post(url)
     assert again.status_code == 409
     assert again.json()["errors"][0]["code"] == "device_not_quarantined"
@@ -194,10 +279,11 @@ def test_two_tenants_with_the_same_hardware_are_not_compared(
     other_member = member(of=TenantFactory.create())
     _, client = enrollment()
 
-    register(client, ADDRESS_A)
-    register(other_member, ADDRESS_B)
+    first, second = (request_for(ec_key()) for _ in range(2))
+    register(client, csr=first)
+    register(other_member, csr=second)
 
-    assert register(client, ADDRESS_A).json()["device"]["quarantined_at"] is None
+    assert register(client, csr=first).json()["device"]["quarantined_at"] is None
 
 
 def test_a_window_of_zero_disables_clone_detection(enrollment: Enrollment, settings: Any) -> None:
@@ -205,7 +291,8 @@ def test_a_window_of_zero_disables_clone_detection(enrollment: Enrollment, setti
     _, client = enrollment()
 
     assert register_as_clones(client).json()["device"]["quarantined_at"] is None
-    assert not Sighting.every_tenant.exists()
+    assert not ReplacedToken.every_tenant.exists()
+    assert not CloneObservation.every_tenant.exists()
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,12 @@ from prometheus_client import Gauge
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from core import clock
 from core.push.admission import Admission, error, plain, stream_headers
 from core.push.listeners import EventStream, Listener, Listeners, wait_for_change
+from devices.registry.clones import SHORT_CONNECTION
 from devices.registry.models import Device
+from devices.registry.services import clone_detection
 from devices.remote_control.api.device_views import STREAM_HEADER
 from devices.remote_control.services import queues
 from tenants.context import every_tenant_scope
@@ -53,6 +56,7 @@ class DeviceListener(Listener):
         super().__init__(owner=address)
         self.sequence, self.seen = sequence, seen
         self.has_update = False
+        self.opened = time.monotonic()
         self._is_ahead = seen > sequence
 
     def notify(self, sequence: int) -> None:
@@ -103,6 +107,9 @@ class DevicePush:
         device_id, sequence, seen, address = place.split(" ")
         if self.listeners.is_full_for(address):
             return _too_many()
+        if self.was_opened_recently(device_id):
+            with suppress(DatabaseError, InterfaceError):
+                await asyncio.to_thread(_report_replaced_connection, device_id)
         listener = self.join(device_id, int(sequence), seen=int(seen), address=address)
         if "text/event-stream" not in request.headers.get("accept", ""):
             return await self._poll(device_id, listener, request, headers)
@@ -113,6 +120,11 @@ class DevicePush:
             max_seconds=MAX_SECONDS,
             on_end=lambda: self.leave(device_id, listener),
         )
+
+    def was_opened_recently(self, device_id: str) -> bool:
+        """Return True if the device has a connection that was opened a short time ago."""
+        since = time.monotonic() - SHORT_CONNECTION.total_seconds()
+        return any(listener.opened > since for listener in self.listeners.of(device_id))
 
     def join(
         self, device_id: str, sequence: int, *, seen: int = 0, address: str = ""
@@ -213,6 +225,11 @@ def _refused(device_ids: Sequence[str]) -> set[str]:
         devices = Device.every_tenant.not_retired().filter(quarantined_at=None)
         allowed = devices.filter(pk__in=device_ids).values_list("pk", flat=True)
         return set(device_ids) - {str(pk) for pk in allowed}
+
+
+def _report_replaced_connection(device_id: str) -> None:
+    close_old_connections()
+    clone_detection.report_replaced_connection(UUID(device_id), now=clock.now())
 
 
 def _too_many() -> Response:
