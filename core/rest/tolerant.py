@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rest_framework import serializers
@@ -19,6 +20,7 @@ from core.conversions import boolean_from, clamped, clean_json, clean_text, numb
 from core.ignored import Ignored
 from core.rest.fields import CodeField, ExactCharField, PEMField
 
+MAX_ITEMS = 200  # of a field with one object for each key
 MAX_NAMED = 20  # unknown fields that the answer names
 _DROPPED: Any = object()
 
@@ -64,6 +66,9 @@ def _read(serializer: TolerantSerializer, data: Mapping[str, Any], prefix: str) 
 
 
 def _read_field(name: str, spec: Any, value: Any, prefix: str, message: Message) -> None:
+    if isinstance(getattr(spec, "child", None), TolerantSerializer) and isinstance(value, dict):
+        message.fields[spec.source] = _read_items(name, spec, value, prefix, message)
+        return
     try:
         message.fields[spec.source] = spec.run_validation(value)
         return
@@ -79,6 +84,35 @@ def _read_field(name: str, spec: Any, value: Any, prefix: str, message: Message)
             converted = _DROPPED
     code = "dropped" if converted is _DROPPED else "converted"
     message.ignored.append(Ignored(prefix + name, code, detail))
+
+
+def _read_items(
+    name: str, spec: Any, items: dict[str, Any], prefix: str, message: Message
+) -> dict[str, Any]:
+    """Read the objects in a `DictField`. An object without a required field is dropped.
+
+    Raises:
+        ValidationError: no object is usable, or there are none.
+    """
+    usable, faults = {}, {}
+    if len(items) > MAX_ITEMS:
+        sentence = f"At most {MAX_ITEMS} are used."
+        message.ignored.append(Ignored(prefix + name, "too_many", sentence))
+    for key, item in islice(items.items(), MAX_ITEMS):
+        path = f"{prefix}{name}.{clean_text(key, 64)}"
+        try:
+            if not isinstance(item, dict):
+                raise serializers.ValidationError("An object is expected.")
+            read = _read(spec.child, item, f"{path}.")
+        except serializers.ValidationError as error:
+            faults[key] = error.detail
+            message.ignored.append(Ignored(path, "dropped", _first_sentence(error.detail)))
+            continue
+        usable[key] = read.fields
+        message.ignored.extend(read.ignored)
+    if not usable:
+        raise serializers.ValidationError({name: faults or _fault(spec, items)})
+    return usable
 
 
 def _converted(spec: Any, value: Any) -> Any:

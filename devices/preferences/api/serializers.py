@@ -5,7 +5,9 @@ from typing import Any
 from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
+from core.rest.ignored import IgnoredSerializer
 from core.rest.strict import StrictSerializer
+from core.rest.tolerant import TolerantSerializer
 from devices.preferences.models import Kind
 from devices.preferences.value_kinds import KEY, LARGEST, MAX_CHOICES
 
@@ -88,31 +90,42 @@ class SettingsSerializer(serializers.Serializer[Any]):
     settings = serializers.DictField(child=SettingSerializer())
 
 
-class ChangeFields(StrictSerializer):
-    """A change of one setting: a new value or a reset."""
+VERSION_HELP = (
+    "The version that was read. If the setting has another version now, the response is 409 with"
+    " the present value."
+)
 
-    version = StrictIntegerField(
-        min_value=0,
-        max_value=2_147_483_647,
-        help_text=(
-            "The version that was read. If the setting has another version now, the "
-            "response is 409 with the present value."
-        ),
-    )
+
+class VersionField(StrictIntegerField):
+    def __init__(self) -> None:
+        super().__init__(min_value=0, max_value=2_147_483_647, help_text=VERSION_HELP)
+
+
+class ChangeFields(TolerantSerializer):
+    """A device's change of one setting: a new value or a reset."""
+
+    version = VersionField()
     value = JSONValueField(required=False, allow_null=True)
     reset = StrictBooleanField(required=False, help_text="Reset to the default.")
 
 
-class MemberChangeFields(ChangeFields):
+class SettingsFields(TolerantSerializer):
+    settings = serializers.DictField(child=ChangeFields(), allow_empty=False)
+
+
+class MemberChangeFields(StrictSerializer):
     """A change of one setting: a new value, a reset, or a lock."""
 
+    version = VersionField()
+    value = JSONValueField(required=False, allow_null=True)
+    reset = StrictBooleanField(required=False, help_text="Reset to the default.")
     locked = StrictBooleanField(
         required=False, help_text="Keep the device from changing the setting."
     )
 
 
-class SettingsFields(StrictSerializer):
-    settings = serializers.DictField(child=ChangeFields(), allow_empty=False)
+class MemberSettingsFields(StrictSerializer):
+    settings = serializers.DictField(child=MemberChangeFields(), allow_empty=False)
 
     def validate_settings(self, changes: dict[str, Any]) -> dict[str, Any]:
         if len(changes) > MAX_CHANGES:
@@ -122,5 +135,7 @@ class SettingsFields(StrictSerializer):
         return changes
 
 
-class MemberSettingsFields(SettingsFields):
-    settings = serializers.DictField(child=MemberChangeFields(), allow_empty=False)
+class WrittenSettingsSerializer(SettingsSerializer):
+    """All settings of a device after it has written some."""
+
+    ignored = IgnoredSerializer(many=True)

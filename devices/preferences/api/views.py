@@ -1,5 +1,6 @@
 """API endpoints for preferences and device settings."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,9 @@ from rest_framework.views import APIView
 from core import clock
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
+from core.rest.ignored import ignored_response
+from core.rest.parsers import DeviceJSONParser
+from core.rest.tolerant import read_message
 from devices.preferences.api.serializers import (
     DefinitionFields,
     MemberSettingsFields,
@@ -21,13 +25,13 @@ from devices.preferences.api.serializers import (
     PreferencesSerializer,
     SettingsFields,
     SettingsSerializer,
+    WrittenSettingsSerializer,
 )
 from devices.preferences.errors import NoSuchDefinition
 from devices.preferences.services import definitions, device_settings
 from devices.preferences.services.device_settings import Change
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.views import get_device
-from devices.registry.models import Device
 from tenants.api.permissions import IsMember
 from tenants.models import Role
 
@@ -88,6 +92,7 @@ class MySettingsView(APIView):
     """The settings of the calling device. PATCH changes settings that the device may write."""
 
     permission_classes = (IsDevice,)
+    parser_classes = (DeviceJSONParser,)
 
     @extend_schema(
         parameters=[OpenApiParameter("If-None-Match", location="header")],
@@ -105,10 +110,20 @@ class MySettingsView(APIView):
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
-    @extend_schema(request=SettingsFields, responses=SettingsSerializer)
+    @extend_schema(request=SettingsFields, responses=WrittenSettingsSerializer)
     def patch(self, request: Request) -> Response:
-        device = calling_device(request)
-        return _write(SettingsFields, request, device, by_device=True)
+        message = read_message(SettingsFields(), request)
+        settings, ignored = device_settings.write_usable(
+            device=calling_device(request),
+            changes=_changes(message.fields["settings"]),
+            now=clock.now(),
+        )
+        return Response(
+            {
+                **SettingsSerializer(settings).data,
+                "ignored": ignored_response([*message.ignored, *ignored]),
+            }
+        )
 
 
 class DeviceSettingsView(APIView):
@@ -122,14 +137,15 @@ class DeviceSettingsView(APIView):
     @extend_schema(request=MemberSettingsFields, responses=SettingsSerializer)
     def patch(self, request: Request, device_id: UUID) -> Response:
         device = get_device(device_id)
-        return _write(MemberSettingsFields, request, device, by_device=False)
+        data = validated_body(MemberSettingsFields, request)
+        settings = device_settings.write(
+            device=device, changes=_changes(data["settings"]), by_device=False, now=clock.now()
+        )
+        return Response(SettingsSerializer(settings).data)
 
 
-def _write(
-    serializer_class: type[SettingsFields], request: Request, device: Device, *, by_device: bool
-) -> Response:
-    data = validated_body(serializer_class, request)["settings"]
-    changes = {
+def _changes(data: Mapping[str, Any]) -> dict[str, Change]:
+    return {
         key: Change(
             version=change["version"],
             value=change.get("value"),
@@ -139,10 +155,6 @@ def _write(
         )
         for key, change in data.items()
     }
-    settings = device_settings.write(
-        device=device, changes=changes, by_device=by_device, now=clock.now()
-    )
-    return Response(SettingsSerializer(settings).data)
 
 
 def _preference_json(key: str) -> dict[str, Any]:

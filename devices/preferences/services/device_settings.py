@@ -8,8 +8,10 @@ from typing import Any
 from django.db import transaction
 
 from core.errors import Detail
+from core.ignored import Ignored
 from core.locks import transaction_lock
 from devices.configurations.documents import json_equal
+from devices.preferences.device_changes import usable_changes
 from devices.preferences.errors import InvalidSettings, SettingsChanged, SettingsLocked
 from devices.preferences.events import SettingsWritten
 from devices.preferences.models import DeviceSettings
@@ -86,6 +88,34 @@ def read(device: Device) -> Settings:
             key: _setting(preference, rows.get(key)) for key, preference in preferences.items()
         },
     )
+
+
+@transaction.atomic
+def write_usable(
+    *, device: Device, changes: Mapping[str, Change], now: datetime
+) -> tuple[Settings, list[Ignored]]:
+    """Change settings as the device itself wishes, as far as its message is usable.
+
+    Returns:
+        The settings, and what was not used or converted.
+
+    Raises:
+        InvalidSettings: no change is usable.
+        SettingsLocked, SettingsChanged: see `write`. Then nothing is written.
+    """
+    usable, ignored = usable_changes(changes, definitions.of_tenant())
+    if not usable:
+        raise InvalidSettings(
+            [
+                Detail(
+                    code="invalid" if item.code == "dropped" else item.code,
+                    sentence=item.detail,
+                    field=item.field,
+                )
+                for item in ignored
+            ]
+        )
+    return write(device=device, changes=usable, by_device=True, now=now), ignored
 
 
 @transaction.atomic

@@ -214,26 +214,59 @@ class TestSettings:
         ("settings", "expected"),
         [
             ({"size": {"value": 10, "version": 0}}, ("invalid", "settings.size.value")),
-            ({"size": {"value": "5", "version": 0}}, ("invalid", "settings.size.value")),
             ({"color": {"value": 1, "version": 0}}, ("unknown_setting", "settings.color")),
             ({"size": {"value": 1}}, ("required", "settings.size.version")),
-            ({"size": {"value": 1, "version": -1}}, ("min_value", "settings.size.version")),
+            ({"size": {"value": 1, "version": -5}}, ("min_value", "settings.size.version")),
             (
                 {"size": {"value": 1, "version": 0, "reset": True}},
                 ("invalid", "settings.size.reset"),
             ),
-            (
-                {"size": {"value": 1, "version": 0, "locked": True}},
-                ("unknown_field", "settings.size.locked"),
-            ),
             ({}, ("empty", "settings")),
         ],
     )
-    def test_an_invalid_write_is_rejected_with_its_path(
+    def test_a_write_without_a_usable_change_is_rejected_with_its_path(
         self, device: Device, as_device: Callable[..., APIClient], settings: Any, expected: Any
     ) -> None:
         response = as_device(device).patch(MY_SETTINGS, {"settings": settings})
         assert errors(response) == (400, [expected])
+
+    @pytest.mark.parametrize(
+        ("settings", "stored", "ignored"),
+        [
+            ({"size": {"value": "5", "version": "0"}}, 5, {"settings.size.value"}),
+            ({"size": {"value": 7.0, "version": 0}}, 7, {"settings.size.value"}),
+            ({"size": {"value": 5, "version": 0, "locked": True}}, 5, {"settings.size.locked"}),
+            (
+                {"size": {"value": 5, "version": 0}, "color": {"value": 1, "version": 0}},
+                5,
+                {"settings.color"},
+            ),
+            (
+                {"size": {"value": 5, "version": 0}, "subtitles": {"value": "?", "version": 0}},
+                5,
+                {"settings.subtitles.value"},
+            ),
+            ({"size": {"value": 5, "version": 0}, "subtitles": 1}, 5, {"settings.subtitles"}),
+        ],
+    )
+    def test_a_devices_write_is_used_as_far_as_possible(
+        self,
+        device: Device,
+        as_device: Callable[..., APIClient],
+        settings: Any,
+        stored: int,
+        ignored: set[str],
+    ) -> None:
+        response = as_device(device).patch(MY_SETTINGS, {"settings": settings}).json()
+        assert response["settings"]["size"]["value"] == stored
+        fields = {item["field"] for item in response["ignored"]}
+        assert fields >= ignored
+
+    def test_a_member_writes_strictly(self, device: Device, operator: APIClient) -> None:
+        response = operator.patch(
+            f"/devices/{device.pk}/settings", changes(size={"value": "5", "version": 0})
+        )
+        assert errors(response) == (400, [("invalid", "settings.size.value")])
 
     def test_a_device_cannot_change_a_locked_setting(
         self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
