@@ -58,6 +58,10 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     "deliver events": ("events.tasks.deliver_events", TEN_SECONDS),  # if a trigger was lost
     "send to channels": ("events.tasks.send_to_channels", TEN_SECONDS),
     "delete expired messages": ("events.tasks.delete_expired_messages", _hourly(55)),
+    "delete old unreadable fields": (
+        "devices.registry.tasks.delete_old_unreadable_fields",
+        _daily(2, 25),
+    ),
     "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),
     "delete expired sessions": ("accounts.tasks.clear_sessions", _daily(3, 50)),
     "seal events": ("events.tasks.seal_events", TEN_SECONDS),

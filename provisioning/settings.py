@@ -285,6 +285,8 @@ RATES = {
         "second_factor": "8/5min",  # codes tried by one user
         "invitation": "60/h",  # of one tenant
         "password_reset": "10/h",  # requests from one address
+        "same_unreadable_fields": "1/h",  # stored for one device; it repeats them constantly
+        "unreadable_fields": "30/h",  # stored for one device
         "pairing": "60/h",  # pairings started from one address
         "pairing_member": "10/10min",  # pairing codes entered by one member
         "pairing_address": "30/10min",  # pairing codes entered from one address

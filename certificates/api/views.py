@@ -41,6 +41,7 @@ from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
 from devices.registry.api.serializers import report_from
 from devices.registry.api.views import device_response, get_device
 from devices.registry.models import Device, EnrollmentToken
+from devices.registry.services import unreadable_fields
 from devices.registry.services.registration import get_not_retired_device
 
 
@@ -68,6 +69,7 @@ class AutoRegisterView(APIView):
             now=clock.now(),
         )
         registered, certificate = enrollment.registration, enrollment.certificate
+        unreadable_fields.note(registered.device, message.ignored, now=clock.now())
         return Response(
             {
                 "device": device_response(registered.device.pk),

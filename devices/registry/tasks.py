@@ -4,7 +4,7 @@ from celery import shared_task
 from django.conf import settings
 
 from core import clock
-from devices.registry.services import pairing, presence
+from devices.registry.services import pairing, presence, unreadable_fields
 from tenants.context import every_tenant_scope
 
 
@@ -19,3 +19,10 @@ def sweep_device_status() -> int:
 def delete_expired_pairings() -> int:
     """Delete pairings that expired more than a day ago. Return the number of pairings."""
     return pairing.delete_expired(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def delete_old_unreadable_fields() -> int:
+    """Delete unreadable fields that were last seen a month ago. Return the number of rows."""
+    with every_tenant_scope():
+        return unreadable_fields.delete_old(now=clock.now())

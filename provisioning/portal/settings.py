@@ -141,6 +141,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
                     _page("Identifier conflicts", "difference", "devices.identifierconflict"),
+                    _page("Unreadable fields", "report", "devices.unreadablefield"),
                     _page("Members", "group", "tenants.membership"),
                     _page("Invitations", "person_add", "accounts.invitation"),
                     _page("API tokens", "vpn_key", "tenants.apitoken"),

@@ -29,6 +29,7 @@ from devices.registry.tests.factories import (
     DeviceFactory,
     DeviceIdentifierFactory,
     IdentifierConflictFactory,
+    UnreadableFieldFactory,
 )
 from devices.remote_control.models import (
     BulkCommand,
@@ -90,6 +91,7 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("post", "/devices"),
     ("post", "/devices/auto-register"),
     ("get", "/devices/conflicts"),
+    ("get", "/devices/unreadable-fields"),
     ("get", "/devices/stats/overview"),
     ("get", "/devices/metrics/aggregate"),
     ("post", "/certificates/validate"),
@@ -174,6 +176,7 @@ class Protected:
             self.device.name,
             "PROTECTED-SERIAL",
             self.conflict.value,
+            "protected_field",
             self.certificate.serial_number,
             self.certificate.fingerprint,
             str(self.rule.pk),
@@ -261,6 +264,7 @@ def protected() -> Protected:
     device = DeviceFactory.create(tenant=tenant, name="Protected Device")
     DeviceIdentifierFactory.create(device=device, written="PROTECTED-SERIAL")
     conflict = IdentifierConflictFactory.create(holder=device, value="protected-serial")
+    UnreadableFieldFactory.create(device=device, field="protected_field")
     certificate = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=datetime.now(UTC)
     )

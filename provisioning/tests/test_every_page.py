@@ -33,13 +33,14 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
-from devices.registry.models import Device, EnrollmentToken, IdentifierConflict
+from devices.registry.models import Device, EnrollmentToken, IdentifierConflict, UnreadableField
 from devices.registry.services.credentials import create_enrollment_token
 from devices.registry.tests.factories import (
     DeviceFactory,
     DeviceIdentifierFactory,
     IdentifierConflictFactory,
     TagFactory,
+    UnreadableFieldFactory,
 )
 from devices.remote_control.models import (
     BulkCommand,
@@ -119,6 +120,7 @@ def protected() -> dict[str, Any]:
     device = DeviceFactory.create(tenant=tenant, name=NAME)
     DeviceIdentifierFactory.create(device=device, written="PROTECTED-SERIAL")
     conflict = IdentifierConflictFactory.create(holder=device, value="protected-serial")
+    unreadable = UnreadableFieldFactory.create(device=device, field="protected_field")
     TagFactory.create(tenant=tenant, name="protected-tag")
     with tenant_scope(tenant.pk):
         enrollment, _ = create_enrollment_token(name=NAME, now=now)
@@ -195,6 +197,7 @@ def protected() -> dict[str, Any]:
         Device._meta.label_lower: device,
         EnrollmentToken._meta.label_lower: enrollment,
         IdentifierConflict._meta.label_lower: conflict,
+        UnreadableField._meta.label_lower: unreadable,
         DeviceCertificate._meta.label_lower: certificate,
         Event._meta.label_lower: event,
         Delivery._meta.label_lower: delivery,

@@ -11,10 +11,10 @@ from core import clock
 from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
-from core.rest.tolerant import read_message
 from devices.configurations.api.serializers import MyConfigurationSerializer, ReportFields
 from devices.configurations.services import connect_response, effective, reports
 from devices.registry.api.authentication import IsDevice, calling_device
+from devices.registry.api.device_messages import read_device_message
 
 
 class MyConfigurationView(APIView):
@@ -61,7 +61,7 @@ class ReportedView(APIView):
 
     @extend_schema(request=ReportFields, responses={204: None})
     def post(self, request: Request) -> Response:
-        fields = read_message(ReportFields(), request).fields
+        fields = read_device_message(ReportFields(), request).fields
         device = calling_device(request)
         reports.report(device=device, now=clock.now(), **fields)
         return Response(status=status.HTTP_204_NO_CONTENT)

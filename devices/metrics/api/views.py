@@ -33,6 +33,7 @@ from devices.metrics.services import aggregates, history, ingest
 from devices.metrics.services.history import Period
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.views import get_device
+from devices.registry.services import unreadable_fields
 
 SAMPLES, SAMPLES_OF_TENANT = Limit("samples"), Limit("tenant_samples")
 BATCH_FIELDS = {"samples", "sent_at"}
@@ -67,6 +68,9 @@ class MetricsView(APIView):
             device=calling_device(request), samples=samples, sent_at=sent_at, now=now
         )
         is_single = request.data is samples[0]
+        unusable = [*ignored, *_ignored(outcome.ignored, is_single=is_single)]
+        unreadable = [*unusable, *_ignored(outcome.faults, is_single=is_single)]
+        unreadable_fields.note(calling_device(request), unreadable, now=now)
         if len(outcome.faults) and not outcome.stored + outcome.repeated:
             raise _validation_error(outcome.faults, is_single=is_single)
         return Response(
@@ -75,9 +79,7 @@ class MetricsView(APIView):
                 "repeated": outcome.repeated,
                 "corrected": outcome.corrected,
                 "refused": [_fault_fields(fault) for fault in outcome.faults],
-                "ignored": ignored_response(
-                    [*ignored, *_ignored(outcome.ignored, is_single=is_single)]
-                ),
+                "ignored": ignored_response(unusable),
                 "server_time": now.isoformat().replace("+00:00", "Z"),
             }
         )

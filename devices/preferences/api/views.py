@@ -16,7 +16,6 @@ from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from core.rest.ignored import ignored_response
 from core.rest.parsers import DeviceJSONParser
-from core.rest.tolerant import read_message
 from devices.preferences.api.serializers import (
     DefinitionFields,
     MemberSettingsFields,
@@ -31,6 +30,7 @@ from devices.preferences.errors import NoSuchDefinition
 from devices.preferences.services import definitions, device_settings
 from devices.preferences.services.device_settings import Change
 from devices.registry.api.authentication import IsDevice, calling_device
+from devices.registry.api.device_messages import read_device_message
 from devices.registry.api.views import get_device
 from tenants.api.permissions import IsMember
 from tenants.models import Role
@@ -112,7 +112,7 @@ class MySettingsView(APIView):
 
     @extend_schema(request=SettingsFields, responses=WrittenSettingsSerializer)
     def patch(self, request: Request) -> Response:
-        message = read_message(SettingsFields(), request)
+        message = read_device_message(SettingsFields(), request)
         settings, ignored = device_settings.write_usable(
             device=calling_device(request),
             changes=_changes(message.fields["settings"]),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from devices.registry.api import conflict_views, pairing_views, views
+from devices.registry.api import conflict_views, pairing_views, unreadable_field_views, views
 
 urlpatterns = [
     path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
@@ -18,6 +18,16 @@ urlpatterns = [
         "devices/<uuid:device_id>/reregistration",
         views.ReregistrationView.as_view(),
         name="device-reregistration",
+    ),
+    path(
+        "devices/unreadable-fields",
+        unreadable_field_views.UnreadableFieldsView.as_view(),
+        name="unreadable-fields",
+    ),
+    path(
+        "devices/<uuid:device_id>/unreadable-fields",
+        unreadable_field_views.UnreadableFieldsOfDeviceView.as_view(),
+        name="device-unreadable-fields",
     ),
     path("devices/conflicts", conflict_views.ConflictsView.as_view(), name="device-conflicts"),
     path(

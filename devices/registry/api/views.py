@@ -19,8 +19,8 @@ from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from core.rest.strict import RejectUnknownParameters
-from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDevice, MayConnect, calling_device
+from devices.registry.api.device_messages import read_device_message
 from devices.registry.api.filters import DeviceListFilter, DeviceOrdering
 from devices.registry.api.serializers import (
     ConnectedSerializer,
@@ -139,7 +139,7 @@ class ConnectView(APIView):
 
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)
     def post(self, request: Request) -> Response:
-        message = read_message(self.body, request)
+        message = read_device_message(self.body, request)
         data = message.fields
         report = presence.ConnectReport(
             app_version=data.get("app_version"),

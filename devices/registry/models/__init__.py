@@ -14,6 +14,7 @@ from devices.registry.models.devices import (
 from devices.registry.models.pairing import Pairing
 from devices.registry.models.quarantine import CloneObservation, ReplacedToken, Reregistration
 from devices.registry.models.tokens import DeviceToken, EnrollmentToken, ReregistrationPolicy
+from devices.registry.models.unreadable_fields import UnreadableField, UnreadableFieldQuerySet
 
 __all__ = [
     "ACTIVE_IDENTIFIER_CONSTRAINT",
@@ -33,4 +34,6 @@ __all__ = [
     "Reregistration",
     "ReregistrationPolicy",
     "Tag",
+    "UnreadableField",
+    "UnreadableFieldQuerySet",
 ]

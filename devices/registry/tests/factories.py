@@ -9,6 +9,7 @@ from devices.registry.models import (
     EnrollmentToken,
     IdentifierConflict,
     Tag,
+    UnreadableField,
 )
 from tenants.tests.factories import EveryTenantFactory, TenantFactory
 
@@ -41,6 +42,20 @@ class IdentifierConflictFactory(EveryTenantFactory):
     tenant = SelfAttribute("holder.tenant")
     kind = "serial_number"
     value = Sequence("shared-{:06}".format)
+    first_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
+    last_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class UnreadableFieldFactory(EveryTenantFactory):
+    class Meta:
+        model = UnreadableField
+
+    device = SubFactory(DeviceFactory)
+    tenant = SelfAttribute("device.tenant")
+    field = "battery_level"
+    code = "out_of_range"
+    detail = "Must be from 0 to 100."
+    app_version = "2.1.0"
     first_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
     last_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from core import clock
 from core.limits import Limit
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
-from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDevice, calling_device
+from devices.registry.api.device_messages import read_device_message
 from devices.remote_control.api.serializers import (
     AfterParameters,
     AnswerFields,
@@ -68,7 +68,7 @@ class MyAnswerView(APIView):
 
     @extend_schema(request=AnswerFields, responses={204: None})
     def post(self, request: Request, command_id: UUID) -> Response:
-        data = read_message(AnswerFields(), request).fields
+        data = read_device_message(AnswerFields(), request).fields
         fetching.answer(
             device=calling_device(request), command_id=command_id, now=clock.now(), **data
         )

@@ -11,8 +11,8 @@ from rest_framework.views import APIView
 
 from core import clock
 from core.rest.parsers import DeviceJSONParser
-from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDevice, calling_device
+from devices.registry.api.device_messages import read_device_message
 from devices.updates.api.device_serializers import FeedbackFields, OfferSerializer
 from devices.updates.services import feedback, offers
 
@@ -50,7 +50,7 @@ class MyFeedbackView(APIView):
 
     @extend_schema(request=FeedbackFields, responses={204: None})
     def post(self, request: Request, rollout_id: UUID) -> Response:
-        fields = read_message(self.body, request).fields
+        fields = read_device_message(self.body, request).fields
         feedback.record_feedback(
             device=calling_device(request), deployment_id=rollout_id, now=clock.now(), **fields
         )
