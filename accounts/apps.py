@@ -13,4 +13,9 @@ class AccountsConfig(AppConfig):
         import_module("accounts.signals")  # connects the signal receivers
         reencryption.register("accounts.services.second_factor.reencrypt")
         reencryption.register("accounts.services.invitations.reencrypt")
-        subscribers.register("accounts.services.subscribers.mail_invitation")
+        for name in (
+            "mail_invitation",
+            "mail_owners_of_failing_channel",
+            "mail_owners_of_disabled_channel",
+        ):
+            subscribers.register(f"accounts.services.subscribers.{name}")

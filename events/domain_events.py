@@ -29,6 +29,10 @@ class DomainEvent:
 
     name: ClassVar[str]  # such as "device.status_changed"
 
+    # The field with the id of the object that the event is about, and the name of the portal
+    # page of the object. Other events link to their device.
+    link: ClassVar[tuple[str, str] | None] = None
+
     tenant_id: UUID | None
     device_id: UUID | None = None
     at: datetime

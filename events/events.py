@@ -4,6 +4,8 @@ from events.domain_events import DomainEvent
 
 
 class ChannelEvent(DomainEvent):
+    link = ("channel_id", "admin:events_channel_change")
+
     channel_id: str
     channel_name: str
 
@@ -36,3 +38,26 @@ class ChannelTested(ChannelEvent):
     """A member sent a test message."""
 
     name = "channel.tested"
+
+
+class ChannelFailing(ChannelEvent):
+    """Each message to a channel has failed for a day."""
+
+    name = "channel.failing"
+
+    since: str  # ISO 8601
+    reason: str
+
+
+class ChannelRecovered(ChannelEvent):
+    """A message to a channel succeeded after `channel.failing`."""
+
+    name = "channel.recovered"
+
+
+class ChannelDisabled(ChannelEvent):
+    """The server switched a channel off, because its receiver does not exist any more."""
+
+    name = "channel.disabled"
+
+    reason: str

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from core import clock
 from core.locks import try_session_lock
-from events.services import audit_log, channel_delivery, delivery
+from events.services import audit_log, channel_delivery, channel_health, delivery
 from tenants.context import every_tenant_scope
 
 SEND_LOCK = 7_205_759_406
@@ -66,3 +66,10 @@ def delete_expired_messages() -> int:
     """Delete messages that are older than a week. Return the number of messages."""
     with every_tenant_scope():
         return channel_delivery.delete_expired(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def report_failing_channels() -> int:
+    """Record an event for each channel that has failed for a day. Return their number."""
+    with every_tenant_scope():
+        return channel_health.report_failing(now=clock.now())

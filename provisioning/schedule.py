@@ -57,6 +57,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     "delete orphaned package files": ("devices.updates.tasks.delete_orphaned_files", _daily(4, 15)),
     "deliver events": ("events.tasks.deliver_events", TEN_SECONDS),  # if a trigger was lost
     "send to channels": ("events.tasks.send_to_channels", TEN_SECONDS),
+    "report failing channels": ("events.tasks.report_failing_channels", _hourly(50)),
     "delete expired messages": ("events.tasks.delete_expired_messages", _hourly(55)),
     "delete old unreadable fields": (
         "devices.registry.tasks.delete_old_unreadable_fields",

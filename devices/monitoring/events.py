@@ -6,6 +6,8 @@ from events.domain_events import DomainEvent
 class AlertEvent(DomainEvent):
     """Base of alert events; `device_id` is None for an incident of many devices."""
 
+    link = ("alert_id", "admin:monitoring_alert_change")
+
     alert_id: str
     severity: str
     title: str

@@ -6,6 +6,8 @@ from events.domain_events import DomainEvent
 class PackageEvent(DomainEvent):
     """An event of a package; `package` is the id of the package."""
 
+    link = ("package", "admin:updates_softwareupdate_change")
+
     package: str
     product: str
     version: str
@@ -46,6 +48,8 @@ class UpdatePolicyChanged(DomainEvent):
 
 class RolloutEvent(DomainEvent):
     """An event of a rollout; `rollout` is its id, `title` its name."""
+
+    link = ("rollout", "admin:updates_deployment_change")
 
     rollout: str
     title: str

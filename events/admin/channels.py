@@ -73,9 +73,15 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
             parts.append(f"tag {channel.tag}")
         return ", ".join(parts)
 
-    @display(description="State", label={"on": "success", "off": "default"})
-    def state(self, channel: Channel) -> str:
-        return "on" if channel.is_enabled else "off"
+    @display(
+        description="State",
+        label={"on": "success", "failing": "warning", "broken": "danger", "off": "default"},
+    )
+    def state(self, channel: Channel) -> tuple[str, str]:
+        if channel.failing_since is None:
+            return channel.state, channel.state
+        since = relative_time(channel.failing_since)
+        return channel.state, f"{channel.state}, no success since {since}: {channel.failing_reason}"
 
     @admin.action(description="Send a test message", permissions=["change"])
     def test_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:

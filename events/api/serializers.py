@@ -66,6 +66,11 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
         help_text="Minimum severity. If empty, events without a severity are sent too."
     )
 
+    state = serializers.ChoiceField(
+        choices=("on", "failing", "broken", "off"),
+        help_text="`broken`: no message has succeeded for a day.",
+    )
+
     class Meta:
         model = Channel
         fields = (
@@ -78,6 +83,9 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
             "least_severity",
             "tag",
             "is_enabled",
+            "state",
+            "failing_since",
+            "failing_reason",
             "former_secret_until",
             "created_at",
         )
@@ -134,3 +142,12 @@ class MessageSerializer(serializers.ModelSerializer[ChannelDelivery]):
 
     def get_event_id(self, message: ChannelDelivery) -> str:
         return public_event_id(message.event_id)
+
+
+class EventNameSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+
+
+class EventNamesSerializer(serializers.Serializer[Any]):
+    results = EventNameSerializer(many=True, help_text="All events, sorted by name.")

@@ -4,6 +4,7 @@ from events.api import views
 
 urlpatterns = [
     path("channels", views.ChannelsView.as_view(), name="channels"),
+    path("channels/event-names", views.EventNamesView.as_view(), name="event-names"),
     path("channels/<uuid:channel_id>", views.ChannelView.as_view(), name="channel"),
     path("channels/<uuid:channel_id>/test", views.TestView.as_view(), name="channel-test"),
     path(

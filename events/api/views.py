@@ -1,5 +1,6 @@
 """API of notification channels, for admins of a tenant."""
 
+import inspect
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -17,11 +18,13 @@ from events.api.serializers import (
     ChannelFields,
     ChannelSerializer,
     ChannelUpdateSerializer,
+    EventNamesSerializer,
     MessageSerializer,
     NewChannelSerializer,
     SecretSerializer,
 )
 from events.errors import NoSuchChannel, NoSuchMessage
+from events.event_classes import event_classes
 from events.models import Channel, ChannelDelivery
 from events.services import channels
 from tenants.api.permissions import IsAdmin
@@ -45,6 +48,20 @@ class ChannelsView(ListAPIView[Channel]):
         channel, secret = channels.create(now=clock.now(), **body.service_arguments())
         response = NewChannelSerializer({"channel": channel, "secret": secret})
         return Response(response.data, status.HTTP_201_CREATED)
+
+
+class EventNamesView(APIView):
+    """List the names of the events that a channel can select."""
+
+    permission_classes = (IsAdmin,)
+
+    @extend_schema(operation_id="event_names_list", responses=EventNamesSerializer)
+    def get(self, request: Request) -> Response:
+        results = [
+            {"name": name, "description": inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]}
+            for name, kind in event_classes().items()
+        ]
+        return Response({"results": results})
 
 
 class ChannelView(APIView):

@@ -46,6 +46,9 @@ class Channel(TenantOwned):
     former_secret = models.CharField(max_length=255, blank=True, editable=False)
     former_secret_until = models.DateTimeField(null=True, editable=False)
     rests_until = models.DateTimeField(null=True, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False)  # no message succeeded since
+    failing_reason = models.CharField(max_length=200, blank=True, db_default="", editable=False)
+    failing_reported_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(editable=False)
 
     view_role = Role.ADMIN
@@ -60,6 +63,15 @@ class Channel(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def state(self) -> str:
+        """Return `off`, `broken` (failing for a day), `failing` or `on`."""
+        if not self.is_enabled:
+            return "off"
+        if self.failing_reported_at is not None:
+            return "broken"
+        return "on" if self.failing_since is None else "failing"
 
 
 class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):

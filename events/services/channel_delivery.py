@@ -22,9 +22,10 @@ from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 
 from events import extension_points
+from events.event_classes import link_to
 from events.events import ChannelTested
 from events.models import Channel, ChannelDelivery, Event
-from events.services import outbound_http
+from events.services import channel_health, outbound_http
 from events.services.channel_secrets import valid_secrets
 from events.services.leasing import LeasePolicy
 from events.services.mails import mail
@@ -56,6 +57,7 @@ class AttemptResult:
     status: int | None
     answer: str
     milliseconds: int
+    retry_after: timedelta | None = None  # as the receiver asks
 
 
 Send = Callable[[], AttemptResult]
@@ -125,7 +127,7 @@ def _lease_mails(now: datetime) -> list[ChannelDelivery]:
 
 def _lease(ids: list[int], now: datetime) -> list[ChannelDelivery]:
     due = ChannelDelivery.every_tenant.waiting().filter(pk__in=ids, due_at__lte=now)
-    return LEASES.claim(due.select_related("channel").order_by("id"), now=now)
+    return LEASES.claim(due.select_related("channel__tenant").order_by("id"), now=now)
 
 
 def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmission]:
@@ -150,21 +152,20 @@ def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmi
 def _webhook(message: ChannelDelivery, event: Event, names: dict[Any, str], now: datetime) -> Send:
     channel = message.channel
 
-    def send() -> tuple[bool, int | None, str]:
-        body = encode(payload(event, names.get(event.device_id, "")))
+    link = link_to(event, channel.tenant.slug)
+
+    def send() -> outbound_http.Answer:
+        body = encode(payload(event, names.get(event.device_id, ""), link=link))
         secrets = valid_secrets(channel, now=now)
         headers = signed_headers(body, message_id=event.public_id, secrets=secrets, now=now)
-        answer = outbound_http.post(channel.url, body, headers)
-        return 200 <= answer.status < 300, answer.status, answer.text
+        return outbound_http.post(channel.url, body, headers)
 
     return _timed(send)
 
 
 def _mail(channel: Channel, events: list[Event], names: dict[Any, str]) -> Send:
-    def send() -> tuple[bool, int | None, str]:
-        email = mail(events, names=names, recipients=channel.recipients, channel_name=channel.name)
-        email.send()
-        return True, None, "The mail server accepted the mail."
+    def send() -> None:
+        mail(events, names=names, channel=channel).send()
 
     return _timed(send)
 
@@ -173,17 +174,26 @@ def _fail_without_event() -> AttemptResult:
     return AttemptResult(False, None, "The event was deleted.", 0)
 
 
-def _timed(send: Callable[[], tuple[bool, int | None, str]]) -> Send:
-    """Measure the time of `send`, and turn its exceptions into results."""
+def _timed(send: Callable[[], outbound_http.Answer | None]) -> Send:
+    """Measure the time of `send`, and turn its exceptions into results.
+
+    Args:
+        send: sends a request and returns its response, or sends a mail and returns None.
+    """
 
     def timed() -> AttemptResult:
         start = time.perf_counter()
+        succeeded, status, retry_after = True, None, None
+        answer = "The mail server accepted the mail."
         try:
-            succeeded, status, answer = send()
+            if (response := send()) is not None:
+                status, answer, retry_after = response.status, response.text, response.retry_after
+                succeeded = 200 <= status < 300
         except Exception as error:  # one failing receiver must not affect the others
-            succeeded, status, answer = False, None, str(error) or type(error).__name__
+            succeeded, answer = False, str(error) or type(error).__name__
         milliseconds = round(1000 * (time.perf_counter() - start))
-        return AttemptResult(succeeded, status, answer.replace("\x00", ""), milliseconds)
+        text = answer.replace("\x00", "")
+        return AttemptResult(succeeded, status, text, milliseconds, retry_after)
 
     return timed
 
@@ -210,12 +220,27 @@ def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now
             row.delivered_at = now
         else:
             LEASES.fail(row, now=now)
+            if result.status == channel_health.GONE:
+                row.dead_at = now
+            elif result.retry_after is not None:
+                pause = min(result.retry_after, channel_health.MAX_PAUSE)
+                row.due_at = max(row.due_at, now + pause)
         message = leased[row.pk]
         message.log, message.due_at = row.log, row.due_at
         message.delivered_at, message.dead_at = row.delivered_at, row.dead_at
     ChannelDelivery.every_tenant.bulk_update(
         still_leased, ["log", "delivered_at", "dead_at", "due_at"], batch_size=500
     )
-    if not result.succeeded and result.status is None:
-        channels = Channel.every_tenant.filter(pk=messages[0].channel_id, kind=Channel.Kind.WEBHOOK)
-        channels.update(rests_until=now + FAILURE_PAUSE)
+    _note_result(messages[0].channel, result, now)
+
+
+def _note_result(channel: Channel, result: AttemptResult, now: datetime) -> None:
+    if result.succeeded:
+        channel_health.note_success(channel, now=now)
+        return
+    pause = result.retry_after
+    if result.status is None and channel.kind == Channel.Kind.WEBHOOK:
+        pause = FAILURE_PAUSE
+    channel_health.note_failure(
+        channel, status=result.status, reason=result.answer, pause=pause, now=now
+    )

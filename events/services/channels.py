@@ -4,6 +4,7 @@ import ipaddress
 import math
 import re
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from events.errors import (
     NoSuchMessage,
     TooManyTests,
 )
+from events.event_classes import event_classes, matching_names
 from events.events import (
     ChannelCreated,
     ChannelDeleted,
@@ -32,7 +34,7 @@ from events.events import (
     ChannelUpdated,
 )
 from events.models import Channel, ChannelDelivery, Event
-from events.services import channel_secrets
+from events.services import channel_health, channel_secrets
 from events.services.outbound_http import is_allowed
 from events.services.outbox import record
 
@@ -59,6 +61,7 @@ def create(*, now: datetime, **fields: Any) -> tuple[Channel, str | None]:
     """
     channel = Channel(created_at=now, **fields)
     _validate(channel)
+    _validate_event_names(channel)
     secret = None
     if channel.kind == Channel.Kind.WEBHOOK:
         secret = channel_secrets.generate(channel)
@@ -85,6 +88,11 @@ def update(*, channel: Channel, now: datetime, **fields: Any) -> Channel:
     for name, (_, value) in changes.items():
         setattr(locked, name, value)
     _validate(locked)
+    if changes.keys() & {"events"}:
+        _validate_event_names(locked)
+    if changes.keys() & {"url", "recipients", "is_enabled"}:
+        channel_health.clear(locked)
+        locked.rests_until = None
     if changes:
         _save(locked)
         redacted = {name: _redact(name, pair) for name, pair in changes.items()}
@@ -209,6 +217,16 @@ def _validate(channel: Channel) -> None:
     else:
         channel.url = ""
         _validate_recipients(channel.recipients)
+
+
+def _validate_event_names(channel: Channel) -> None:
+    """Check that each name or pattern selects an event. Names of earlier releases are kept."""
+    for pattern in channel.events:
+        if matching_names(pattern):
+            continue
+        close = get_close_matches(pattern, event_classes(), n=1)
+        hint = f" Did you mean {close[0]}?" if close else " GET /channels/event-names lists all."
+        raise InvalidChannel(f"No event is named {pattern}.{hint}", field="events")
 
 
 def _validate_url(url: str) -> None:

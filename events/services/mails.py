@@ -6,42 +6,39 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.urls import reverse
 
-from events.models import Event
+from events.event_classes import link_to
+from events.models import Channel, Event
 
 MAX_LISTED = 100
 
 
-def mail(
-    events: Sequence[Event],
-    *,
-    names: dict[object, str],
-    recipients: Sequence[str],
-    channel_name: str,
-) -> EmailMessage:
+def mail(events: Sequence[Event], *, names: dict[object, str], channel: Channel) -> EmailMessage:
     """Return an unsent mail about one or more events.
 
     Args:
         events: at least one event.
         names: display names of the events' devices by id.
-        recipients: e-mail addresses.
-        channel_name: name of the channel, for the footer.
+        channel: the channel with its tenant.
     """
-    lines = [_line(event, names) for event in events[:MAX_LISTED]]
+    slug = channel.tenant.slug
+    lines = [_line(event, names, slug) for event in events[:MAX_LISTED]]
     if len(events) > MAX_LISTED:
         lines.append(f"… and {len(events) - MAX_LISTED:,} more.")
-    portal_url = f"{settings.PUBLIC_URL}{reverse('admin:index')}"
-    footer = f'You receive this mail through the channel "{channel_name}".'
+    portal_url = f"{settings.PUBLIC_URL}/t/{slug}{reverse('admin:index')}"
+    footer = f'You receive this mail through the channel "{channel.name}".'
     lines += ["", portal_url, footer]
     subject = _headline(events[0], names) if len(events) == 1 else f"{len(events):,} events"
     return EmailMessage(
         subject=f"[provisioning] {' '.join(subject.split())}"[:200],
         body="\n".join(lines),
-        to=list(recipients),
+        to=list(channel.recipients),
     )
 
 
-def _line(event: Event, names: dict[object, str]) -> str:
-    return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {_headline(event, names)}"
+def _line(event: Event, names: dict[object, str], slug: str) -> str:
+    line = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {_headline(event, names)}"
+    link = link_to(event, slug)
+    return f"{line}\n    {link}" if link else line
 
 
 def _headline(event: Event, names: dict[object, str]) -> str:

@@ -12,13 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.utils.http import parse_http_date_safe
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
+
+from core import clock
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -52,6 +56,7 @@ class Answer:
 
     status: int
     text: str
+    retry_after: timedelta | None = None  # when the receiver wants the next request
 
 
 def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
@@ -72,9 +77,21 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
             connection.request("POST", path, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             text = response.read(MAX_RESPONSE).decode("utf-8", "replace")
-            return Answer(response.status, text.replace("\x00", ""))
+            retry_after = parse_retry_after(response.headers.get("Retry-After"), clock.now())
+            return Answer(response.status, text.replace("\x00", ""), retry_after)
     except (OSError, HTTPError, HTTPException, ValueError) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
+
+
+def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Return the time until the next request from a `Retry-After` header (RFC 9110 §10.2.3)."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:9]), 10**8))
+    parsed = parse_http_date_safe(text) if text else None
+    if parsed is None:
+        return None
+    return max(datetime.fromtimestamp(parsed, UTC) - now, timedelta())
 
 
 def is_allowed(address: Address) -> bool:

@@ -20,8 +20,12 @@ TIMESTAMP = "X-Webhook-Timestamp"
 SIGNATURE = "X-Webhook-Signature"  # v1=<hex>, v1=<hex>
 
 
-def payload(event: Event, device_name: str) -> dict[str, Any]:
-    """Return the JSON body of an event."""
+def payload(event: Event, device_name: str, *, link: str | None) -> dict[str, Any]:
+    """Return the JSON body of an event.
+
+    Args:
+        link: address of the portal page of the object that the event is about.
+    """
     device = None
     if event.device_id is not None:
         device = {"id": str(event.device_id), "name": device_name}
@@ -34,6 +38,7 @@ def payload(event: Event, device_name: str) -> dict[str, Any]:
         "by": event.caller_name or event.caller_kind,
         "data": event.data,
         "changes": event.changes,
+        "link": link,
     }
 
 

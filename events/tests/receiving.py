@@ -18,6 +18,7 @@ class Receiver:
     status: int = 200
     answer: bytes = b"thanks"
     location: str = ""
+    retry_after: str = ""
     # path, headers with lower-case names, body
     received: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
@@ -39,6 +40,8 @@ def receiver() -> Iterator[Receiver]:
             self.send_response(state.status)
             if state.location:
                 self.send_header("Location", state.location)
+            if state.retry_after:
+                self.send_header("Retry-After", state.retry_after)
             self.send_header("Content-Length", str(len(state.answer)))
             self.end_headers()
             self.wfile.write(state.answer)

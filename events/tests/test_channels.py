@@ -7,16 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.mail import get_connection
 from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
+from django.utils.http import http_date
 from rest_framework.test import APIClient
 
 from core.limits import Rate
@@ -27,14 +29,22 @@ from devices.registry.tests.factories import DeviceFactory, TagFactory
 from devices.registry.tests.waiting import wait_until
 from events.domain_events import DomainEvent
 from events.models import Channel, ChannelDelivery, Event
-from events.services import channel_delivery, channel_secrets, channels, outbound_http
+from events.services import (
+    channel_delivery,
+    channel_health,
+    channel_secrets,
+    channels,
+    delivery,
+    outbound_http,
+)
 from events.services.outbox import record
-from events.tasks import delete_expired_messages
+from events.tasks import delete_expired_messages, report_failing_channels
 from events.tests.factories import ChannelFactory
 from events.tests.mail_server import mail_server
 from events.tests.receiving import Receiver, receiver
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant
+from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -174,6 +184,141 @@ def test_a_failed_message_is_retried_for_about_a_day_and_can_be_replayed(
         channels.replay(message_id=messages()[0].pk, now=at)
     channel_delivery.send_due(now=at)
     assert messages()[0].state == "delivered"
+
+
+def test_a_message_links_to_the_page_of_its_object(
+    tenant: Tenant, device: Device, webhook: Channel, endpoint: Receiver, now: datetime
+) -> None:
+    alert_id = "0b8f1e9c-3d5c-4b0e-9f6e-2f8a5f2f6a11"
+    with tenant_scope(tenant.pk):
+        channels.update(channel=webhook, events=["*"], now=now)
+    publish(alert_opened(tenant, now, device_id=device.pk, alert_id=alert_id))
+    quarantined = DeviceQuarantined(
+        tenant_id=tenant.pk, device_id=device.pk, at=now, reason="", seen=[]
+    )
+    publish(quarantined)
+
+    while channel_delivery.send_due(now=now + MINUTE):
+        pass
+
+    links = {json.loads(body)["name"]: json.loads(body)["link"] for _, _, body in endpoint.received}
+    portal = f"{settings.PUBLIC_URL}/t/{tenant.slug}/admin"
+    assert links["alert.opened"] == f"{portal}/monitoring/alert/{alert_id}/change/"
+    assert links["device.quarantined"] == f"{portal}/devices/device/{device.pk}/change/"
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_the_retry_after_header_of_a_receiver_is_obeyed(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime, as_date: bool
+) -> None:
+    endpoint.status = 429
+    until = timezone.now() + timedelta(seconds=600)
+    endpoint.retry_after = http_date(until.timestamp()) if as_date else "600"
+    publish(alert_opened(tenant, now))
+    channel_delivery.send_due(now=now)
+    publish(alert_opened(tenant, now))
+    endpoint.status = 200
+
+    assert channel_delivery.send_due(now=now + 9 * MINUTE) == 0
+    assert channel_delivery.send_due(now=now + 11 * MINUTE) == 2
+
+
+def test_a_retry_after_header_that_cannot_be_read_is_ignored() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert outbound_http.parse_retry_after("soon", moment) is None
+    assert outbound_http.parse_retry_after(None, moment) is None
+    assert outbound_http.parse_retry_after("-5", moment) is None
+
+
+def test_a_channel_whose_receiver_is_gone_is_switched_off_and_its_owners_get_a_mail(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
+) -> None:
+    MembershipFactory.create(tenant=tenant, role=Role.OWNER, user__email="owner@example.com")
+    endpoint.status = 410
+    publish(alert_opened(tenant, now))
+
+    with mail_server() as mails:
+        channel_delivery.send_due(now=now)
+        delivery.deliver(now=now + DAY)
+
+        [mail] = mails.texts
+    webhook.refresh_from_db()
+    assert (webhook.state, messages()[0].state) == ("off", "dead")
+    assert "To: owner@example.com" in mail
+    assert f"/t/{tenant.slug}/admin/events/channel/{webhook.pk}/change/" in mail.replace(
+        "=\r\n", ""
+    )
+
+
+def test_a_channel_that_fails_for_a_day_is_shown_as_broken_until_a_message_succeeds(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
+) -> None:
+    MembershipFactory.create(tenant=tenant, role=Role.OWNER, user__email="owner@example.com")
+    endpoint.status = 500
+    publish(alert_opened(tenant, now))
+    channel_delivery.send_due(now=now)
+    webhook.refresh_from_db()
+    assert (webhook.state, webhook.failing_reason) == ("failing", "500 thanks")
+    assert channel_health.report_failing(now=now + DAY - MINUTE) == 0
+
+    with mail_server() as mails:
+        assert channel_health.report_failing(now=now + DAY) == 1
+        assert channel_health.report_failing(now=now + DAY) == 0
+        delivery.deliver(now=now + 2 * DAY)
+        assert "To: owner@example.com" in mails.texts[0]
+
+    webhook.refresh_from_db()
+    assert webhook.state == "broken"
+    endpoint.status = 200
+    publish(alert_opened(tenant, now))
+    channel_delivery.send_due(now=now + 2 * DAY)
+    webhook.refresh_from_db()
+    assert webhook.state == "on"
+    assert Event.every_tenant.named("channel.failing", "channel.recovered").count() == 2
+
+
+def test_a_corrected_address_is_tried_at_once(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
+) -> None:
+    Channel.every_tenant.update(failing_since=now, rests_until=now + DAY)
+
+    with tenant_scope(tenant.pk):
+        channels.update(channel=webhook, url=endpoint.url + "&y=2", now=now)
+
+    webhook.refresh_from_db()
+    assert (webhook.state, webhook.rests_until) == ("on", None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"), [("alert.open", "alert.opened"), ("colour.*", "/channels/event-names")]
+)
+def test_a_pattern_that_selects_no_event_is_an_error(
+    member: Callable[..., APIClient], pattern: str, hint: str
+) -> None:
+    body = {
+        "name": "Hook",
+        "kind": "webhook",
+        "url": "https://example.com/",
+        "events": ["alert.*", pattern],
+    }
+    response = member(Role.ADMIN).post("/channels", body)
+
+    assert response.status_code == 400
+    assert hint in response.json()["errors"][0]["detail"]
+
+
+def test_the_names_of_all_events_are_listed(member: Callable[..., APIClient]) -> None:
+    rows = member(Role.ADMIN).get("/channels/event-names").json()["results"]
+
+    assert {"name": "alert.opened", "description": "An alert was opened."} in rows
+    assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
+
+
+def test_a_worker_reports_failing_channels(webhook: Channel, now: datetime) -> None:
+    Channel.every_tenant.update(failing_since=timezone.now() - DAY)
+
+    assert report_failing_channels() == 1
 
 
 def test_events_of_a_device_are_sent_in_order(

@@ -99,6 +99,7 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("post", "/monitoring/rules"),
     ("get", "/monitoring/alerts"),
     ("get", "/channels"),
+    ("get", "/channels/event-names"),
     ("post", "/channels"),
     ("get", "/configurations"),
     ("post", "/configurations"),
