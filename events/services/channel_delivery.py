@@ -57,7 +57,7 @@ class AttemptResult:
     status: int | None
     answer: str
     milliseconds: int
-    retry_after: timedelta | None = None  # as the receiver asks
+    retry_after: str = ""  # header of the response
 
 
 Send = Callable[[], AttemptResult]
@@ -183,7 +183,7 @@ def _timed(send: Callable[[], outbound_http.Answer | None]) -> Send:
 
     def timed() -> AttemptResult:
         start = time.perf_counter()
-        succeeded, status, retry_after = True, None, None
+        succeeded, status, retry_after = True, None, ""
         answer = "The mail server accepted the mail."
         try:
             if (response := send()) is not None:
@@ -207,6 +207,7 @@ def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now
         "status": result.status,
         "answer": result.answer[:500],
     }
+    retry_after = outbound_http.parse_retry_after(result.retry_after, now)
     leased = {message.pk: message for message in messages}
     waiting = ChannelDelivery.every_tenant.waiting().filter(pk__in=leased)
     still_leased = [
@@ -222,9 +223,8 @@ def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now
             LEASES.fail(row, now=now)
             if result.status == channel_health.GONE:
                 row.dead_at = now
-            elif result.retry_after is not None:
-                pause = min(result.retry_after, channel_health.MAX_PAUSE)
-                row.due_at = max(row.due_at, now + pause)
+            elif retry_after is not None:
+                row.due_at = max(row.due_at, now + min(retry_after, channel_health.MAX_PAUSE))
         message = leased[row.pk]
         message.log, message.due_at = row.log, row.due_at
         message.delivered_at, message.dead_at = row.delivered_at, row.dead_at
@@ -238,7 +238,7 @@ def _note_result(channel: Channel, result: AttemptResult, now: datetime) -> None
     if result.succeeded:
         channel_health.note_success(channel, now=now)
         return
-    pause = result.retry_after
+    pause = outbound_http.parse_retry_after(result.retry_after, now)
     if result.status is None and channel.kind == Channel.Kind.WEBHOOK:
         pause = FAILURE_PAUSE
     channel_health.note_failure(

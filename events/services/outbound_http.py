@@ -22,8 +22,6 @@ from django.utils.http import parse_http_date_safe
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from core import clock
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 TIMEOUT = 10.0  # seconds from the first byte sent to the last byte read
@@ -56,7 +54,7 @@ class Answer:
 
     status: int
     text: str
-    retry_after: timedelta | None = None  # when the receiver wants the next request
+    retry_after: str = ""  # the header; read it with `parse_retry_after`
 
 
 def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
@@ -77,15 +75,15 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
             connection.request("POST", path, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             text = response.read(MAX_RESPONSE).decode("utf-8", "replace")
-            retry_after = parse_retry_after(response.headers.get("Retry-After"), clock.now())
+            retry_after = response.headers.get("Retry-After", "")
             return Answer(response.status, text.replace("\x00", ""), retry_after)
     except (OSError, HTTPError, HTTPException, ValueError) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
 
 
-def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
+def parse_retry_after(value: str, now: datetime) -> timedelta | None:
     """Return the time until the next request from a `Retry-After` header (RFC 9110 §10.2.3)."""
-    text = (value or "").strip()
+    text = value.strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:9]), 10**8))
     parsed = parse_http_date_safe(text) if text else None

@@ -23,7 +23,7 @@ SOURCES = [
     for path in sorted((BASE / package).rglob("*.py"))
     if not {"migrations", "tests"} & set(path.relative_to(BASE).parts)
 ]
-ENTRY_POINTS = {"admin", "api", "commands", "templatetags"}  # folders
+ENTRY_POINTS = {"admin", "api", "commands", "push", "templatetags"}  # folders
 ENTRY_POINT_FILES = {"middleware.py", "signals.py", "tasks.py"}
 WIRING = {"provisioning", "benchmarks"}
 HOST_CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}
