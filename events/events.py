@@ -1,10 +1,12 @@
 """Events about notification channels."""
 
+from typing import ClassVar
+
 from events.domain_events import DomainEvent
 
 
 class ChannelEvent(DomainEvent):
-    link = ("channel_id", "admin:events_channel_change")
+    link: ClassVar[tuple[str, str] | None] = ("channel_id", "admin:events_channel_change")
 
     channel_id: str
     channel_name: str
@@ -26,6 +28,7 @@ class ChannelDeleted(ChannelEvent):
     """A channel was deleted."""
 
     name = "channel.deleted"
+    link = None
 
 
 class ChannelSecretRotated(ChannelEvent):

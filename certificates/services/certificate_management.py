@@ -159,7 +159,7 @@ class CertificateManagementService:
                 signing=reserve,
             )
             return issuance.activate(row, signed, store=self.ca.store, now=now)
-        except Exception:
+        except Exception:  # whatever failed, the reserved serial number must not stay pending
             issuance.bury(row, store=self.ca.store)
             raise
 

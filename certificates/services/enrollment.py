@@ -69,7 +69,7 @@ def enroll(
         return Enrollment(registered, None)  # a quarantined device may only connect
     try:
         certificate = service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
-    except Exception:
+    except Exception:  # whatever failed, the device must not stay registered without its token
         if registered.created:
             _undo_registration(registered, enrollment_token, now)
         raise

@@ -1,5 +1,7 @@
 """Domain events of alerts and rules."""
 
+from typing import ClassVar
+
 from events.domain_events import DomainEvent
 
 
@@ -59,28 +61,29 @@ class AlertClosed(AlertEvent):
     closing: str
 
 
-class RuleCreated(DomainEvent):
+class RuleEvent(DomainEvent):
+    """Base of events about rules."""
+
+    link: ClassVar[tuple[str, str] | None] = ("rule_id", "admin:monitoring_monitoringrule_change")
+
+    rule_id: str
+    rule_name: str
+
+
+class RuleCreated(RuleEvent):
     """A rule was created."""
 
     name = "rule.created"
 
-    rule_id: str
-    rule_name: str
 
-
-class RuleUpdated(DomainEvent):
+class RuleUpdated(RuleEvent):
     """A rule, or one of its overrides, was changed."""
 
     name = "rule.updated"
 
-    rule_id: str
-    rule_name: str
 
-
-class RuleDeleted(DomainEvent):
+class RuleDeleted(RuleEvent):
     """A rule was deleted together with its alerts."""
 
     name = "rule.deleted"
-
-    rule_id: str
-    rule_name: str
+    link = None

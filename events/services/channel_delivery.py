@@ -85,7 +85,10 @@ def _send(batch: list[ChannelDelivery], now: datetime) -> int:
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
         futures = {pool.submit(send): messages for messages, send in _prepare(batch, now=now)}
         for future in as_completed(futures):
-            _store_result(futures[future], future.result(), now=now)
+            messages, result = futures[future], future.result()
+            _store_result(messages, result, now=now)
+            # In a transaction of its own: deleting a channel locks it before its messages.
+            _note_result(messages[0].channel, result, now)
     return len(batch)
 
 
@@ -231,7 +234,6 @@ def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now
     ChannelDelivery.every_tenant.bulk_update(
         still_leased, ["log", "delivered_at", "dead_at", "due_at"], batch_size=500
     )
-    _note_result(messages[0].channel, result, now)
 
 
 def _note_result(channel: Channel, result: AttemptResult, now: datetime) -> None:

@@ -15,6 +15,7 @@ MAX_PAUSE = timedelta(days=1)
 GONE = 410  # RFC 9110 §15.5.11: the receiver does not exist any more
 
 
+@transaction.atomic
 def note_success(channel: Channel, *, now: datetime) -> None:
     """Note that a message succeeded."""
     if channel.failing_since is None:
@@ -23,11 +24,12 @@ def note_success(channel: Channel, *, now: datetime) -> None:
     if locked is None:
         return
     if locked.failing_reported_at is not None:
-        record([ChannelRecovered(**_event_fields(locked, now))])
+        record([ChannelRecovered(**event_fields(locked, now))])
     clear(locked)
     locked.save(update_fields=["failing_since", "failing_reason", "failing_reported_at"])
 
 
+@transaction.atomic
 def note_failure(
     channel: Channel, *, status: int | None, reason: str, pause: timedelta | None, now: datetime
 ) -> None:
@@ -47,7 +49,7 @@ def note_failure(
     if status == GONE and locked.is_enabled:
         locked.is_enabled = False
         reason = "The receiver answered 410 (gone)."
-        record([ChannelDisabled(**_event_fields(locked, now), reason=reason)])
+        record([ChannelDisabled(**event_fields(locked, now), reason=reason)])
     locked.save(update_fields=["failing_since", "failing_reason", "rests_until", "is_enabled"])
 
 
@@ -57,10 +59,10 @@ def report_failing(*, now: datetime) -> int:
     failing = Channel.every_tenant.filter(
         is_enabled=True, failing_since__lte=now - REPORTED_AFTER, failing_reported_at=None
     )
-    channels = list(failing.select_for_update(skip_locked=True))
+    channels = list(failing.select_for_update(skip_locked=True, no_key=True))
     record(
         ChannelFailing(
-            **_event_fields(channel, now),
+            **event_fields(channel, now),
             since=channel.failing_since.isoformat() if channel.failing_since else "",
             reason=channel.failing_reason,
         )
@@ -82,7 +84,8 @@ def _lock(channel_id: UUID) -> Channel | None:
     return Channel.every_tenant.select_for_update(no_key=True).filter(pk=channel_id).first()
 
 
-def _event_fields(channel: Channel, now: datetime) -> dict[str, Any]:
+def event_fields(channel: Channel, now: datetime) -> dict[str, Any]:
+    """Return the fields that all events of a channel have."""
     return {
         "tenant_id": channel.tenant_id,
         "at": now,

@@ -35,6 +35,7 @@ from events.events import (
 )
 from events.models import Channel, ChannelDelivery, Event
 from events.services import channel_health, channel_secrets
+from events.services.channel_health import event_fields
 from events.services.outbound_http import is_allowed
 from events.services.outbox import record
 
@@ -66,7 +67,7 @@ def create(*, now: datetime, **fields: Any) -> tuple[Channel, str | None]:
     if channel.kind == Channel.Kind.WEBHOOK:
         secret = channel_secrets.generate(channel)
     _save(channel, force_insert=True)
-    record([ChannelCreated(**_event_fields(channel, now))])
+    record([ChannelCreated(**event_fields(channel, now))])
     return channel, secret
 
 
@@ -96,7 +97,7 @@ def update(*, channel: Channel, now: datetime, **fields: Any) -> Channel:
     if changes:
         _save(locked)
         redacted = {name: _redact(name, pair) for name, pair in changes.items()}
-        record([ChannelUpdated(**_event_fields(locked, now), changes=redacted)])
+        record([ChannelUpdated(**event_fields(locked, now), changes=redacted)])
     return locked
 
 
@@ -108,7 +109,7 @@ def delete(*, channel: Channel, now: datetime) -> None:
         NoSuchChannel: the channel was already deleted.
     """
     locked = _lock(channel)
-    record([ChannelDeleted(**_event_fields(locked, now))])
+    record([ChannelDeleted(**event_fields(locked, now))])
     locked.delete()
 
 
@@ -127,7 +128,7 @@ def rotate_secret(*, channel: Channel, now: datetime) -> str:
         raise InvalidChannel("Only webhooks have a secret.")
     secret = channel_secrets.rotate(locked, now=now)
     locked.save(update_fields=["secret", "former_secret", "former_secret_until"])
-    record([ChannelSecretRotated(**_event_fields(locked, now))])
+    record([ChannelSecretRotated(**event_fields(locked, now))])
     return secret
 
 
@@ -143,7 +144,7 @@ def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
     """
     if wait := TESTS.spend(str(channel.tenant_id)):
         raise TooManyTests(retry_after=math.ceil(wait))
-    record([ChannelTested(**_event_fields(channel, now))])
+    record([ChannelTested(**event_fields(channel, now))])
     events = Event.objects.named(ChannelTested.name)
     event = events.filter(data__channel_id=str(channel.pk)).latest("id")
     message: ChannelDelivery
@@ -280,12 +281,3 @@ def _save(channel: Channel, *, force_insert: bool = False) -> None:
         raise ChannelExists(
             f"A channel named {channel.name!r} already exists.", field="name"
         ) from error
-
-
-def _event_fields(channel: Channel, now: datetime) -> dict[str, Any]:
-    return {
-        "tenant_id": channel.tenant_id,
-        "at": now,
-        "channel_id": str(channel.pk),
-        "channel_name": channel.name,
-    }

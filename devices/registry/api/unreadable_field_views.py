@@ -16,26 +16,24 @@ from devices.registry.api.views import get_device
 from devices.registry.models import UnreadableField
 
 
-class UnreadableFieldSerializer(serializers.Serializer[Any]):
+class UnreadableFieldFields(serializers.Serializer[Any]):
+    field: Any = serializers.CharField(help_text="Dotted path in the message.")
+    code = serializers.CharField(help_text="As in `ignored` of the response to the device.")
+    detail = serializers.CharField()
+    app_version = serializers.CharField(allow_blank=True)
+    last_seen_at = serializers.DateTimeField()
+
+
+class UnreadableFieldSerializer(UnreadableFieldFields):
     """A field that a device sent and that could not be used as it was."""
 
-    field: Any = serializers.CharField(help_text="Dotted path in the message.")
-    code = serializers.CharField(help_text="As in `ignored` of the response to the device.")
-    detail = serializers.CharField()
-    app_version = serializers.CharField(allow_blank=True)
     first_seen_at = serializers.DateTimeField()
-    last_seen_at = serializers.DateTimeField()
 
 
-class UnreadableFieldSummarySerializer(serializers.Serializer[Any]):
+class UnreadableFieldSummarySerializer(UnreadableFieldFields):
     """The number of devices that send a field that cannot be used as it is."""
 
-    field: Any = serializers.CharField(help_text="Dotted path in the message.")
-    code = serializers.CharField(help_text="As in `ignored` of the response to the device.")
-    detail = serializers.CharField()
-    app_version = serializers.CharField(allow_blank=True)
     devices = serializers.IntegerField()
-    last_seen_at = serializers.DateTimeField()
 
 
 class UnreadableFieldSummariesSerializer(serializers.Serializer[Any]):

@@ -17,6 +17,7 @@ from events.services.outbox import record
 from tenants.context import every_tenant_scope, tenant_scope
 
 MAX_OBSERVATIONS = 100  # of one device
+MAX_REPLACED_TOKENS = 20  # of one device; two of them are evidence
 
 
 def observe_key(device: Device, key_digest: str, *, now: datetime) -> list[DomainEvent]:
@@ -62,7 +63,9 @@ def remember_replaced_token(device: Device, *, now: datetime) -> None:
     digest = DeviceToken.objects.filter(device=device).values_list("digest", flat=True).first()
     if digest is None or not window:
         return
-    ReplacedToken.objects.filter(device=device, replaced_at__lte=now - window).delete()
+    earlier = ReplacedToken.objects.filter(device=device).order_by("-replaced_at")
+    recent = earlier.filter(replaced_at__gt=now - window).values_list("pk", flat=True)
+    earlier.exclude(pk__in=list(recent[: MAX_REPLACED_TOKENS - 1])).delete()
     ReplacedToken.objects.create(device=device, digest=digest, replaced_at=now)
 
 
