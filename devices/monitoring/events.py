@@ -33,6 +33,15 @@ class AlertEscalated(AlertEvent):
     value: float | None
 
 
+class AlertReopened(AlertEvent):
+    """The cause of a closed alert returned. `occurrences` is how often the alert was open."""
+
+    name = "alert.reopened"
+
+    value: float | None
+    occurrences: int
+
+
 class AlertAcknowledged(AlertEvent):
     """A member acknowledged an alert."""
 
@@ -83,7 +92,7 @@ class RuleUpdated(RuleEvent):
 
 
 class RuleDeleted(RuleEvent):
-    """A rule was deleted together with its alerts."""
+    """A rule was deleted. Its alerts stay readable."""
 
     name = "rule.deleted"
     link = None

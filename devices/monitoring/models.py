@@ -1,8 +1,7 @@
 """Tables of monitoring rules, their overrides, and alerts."""
 
 import uuid
-from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -29,11 +28,25 @@ class RuleQuerySet(models.QuerySet["MonitoringRule"]):
     def enabled(self) -> Self:
         """Filter rules that are enabled, or that an override enables for some devices."""
         overrides = RuleOverride.objects.filter(rule=OuterRef("pk"), is_enabled=True)
-        return self.filter(Q(is_enabled=True) | Q(Exists(overrides)))
+        return self.not_archived().filter(Q(is_enabled=True) | Q(Exists(overrides)))
+
+    def not_archived(self) -> Self:
+        return self.filter(archived_at__isnull=True)
+
+
+class RuleManager(TenantManager.from_queryset(RuleQuerySet)):
+    """Return the current tenant's rules, without the archived ones."""
+
+    def get_queryset(self) -> RuleQuerySet:
+        queryset: RuleQuerySet = super().get_queryset()
+        return queryset.not_archived()
 
 
 class MonitoringRule(TenantOwned):
     """A condition that opens alerts for the devices that meet it.
+
+    A deleted rule is archived: it opens no more alerts, and its alerts keep their history.
+    `objects` returns no archived rules.
 
     The unit of `threshold` depends on the kind of the rule. Metric rules use the unit of the
     measure. Rules on silence and drift use minutes. Rules on certificates use the days until
@@ -87,14 +100,19 @@ class MonitoringRule(TenantOwned):
     is_enabled = models.BooleanField(default=True)
     template = models.CharField(max_length=32, blank=True, editable=False)
     created_at = models.DateTimeField(editable=False)
+    archived_at = models.DateTimeField(null=True, editable=False)
 
-    objects = TenantManager.from_queryset(RuleQuerySet)()
+    objects = RuleManager()
     every_tenant = RuleQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         ordering = ("name", "id")
         constraints = (
-            models.UniqueConstraint(fields=("tenant", "name"), name="rule_once"),
+            models.UniqueConstraint(
+                fields=("tenant", "name"),
+                condition=Q(archived_at__isnull=True),
+                name="rule_name_once",
+            ),
             models.UniqueConstraint(fields=("tenant", "id"), name="rule_with_its_tenant"),
             SameTenant("tag", name="rule_about_its_tenants_tag"),
             SameTenant("device", name="rule_about_its_tenants_device"),
@@ -167,8 +185,9 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def incidents(self) -> Self:
         return self.filter(kind=Alert.Kind.FLEET_SILENCE)
 
-    def opened_since(self, moment: datetime) -> Self:
-        return self.filter(opened_at__gte=moment)
+    def raised_since(self, moment: Any) -> Self:
+        """Filter alerts that were opened or reopened at or after a time or an expression."""
+        return self.filter(Q(opened_at__gte=moment) | Q(reopened_at__gte=moment))
 
 
 class Alert(TenantOwned):
@@ -176,7 +195,7 @@ class Alert(TenantOwned):
 
     An alert is settled when its cause has gone, or when the device is no longer monitored.
     `settled_at` is then set. A rule has at most one unsettled alert for a device. A tenant
-    has at most one unsettled incident.
+    has at most one unsettled incident. If the cause returns soon, the alert is reopened.
     """
 
     class Kind(models.TextChoices):
@@ -203,7 +222,7 @@ class Alert(TenantOwned):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=13, choices=Kind.choices)
     rule = models.ForeignKey(
-        MonitoringRule, on_delete=models.CASCADE, null=True, related_name="alerts"
+        MonitoringRule, on_delete=models.RESTRICT, null=True, related_name="alerts"
     )
     device = models.ForeignKey(Device, on_delete=models.CASCADE, null=True, related_name="alerts")
     severity = models.CharField(max_length=8, choices=Severity.choices)
@@ -220,6 +239,8 @@ class Alert(TenantOwned):
     closing = models.CharField(max_length=11, choices=Closing.choices, blank=True)
     settled_at = models.DateTimeField(null=True)
     devices = models.PositiveIntegerField(default=1)
+    occurrences = models.PositiveIntegerField(default=1, db_default=1)  # how often it was open
+    reopened_at = models.DateTimeField(null=True)  # last time
 
     objects = TenantManager.from_queryset(AlertQuerySet)()
     every_tenant = AlertQuerySet.as_manager()

@@ -54,9 +54,17 @@ class StatusFilter(admin.SimpleListFilter):
 class AlertAdmin(PageAdmin, ReadOnlyAdmin):
     """The admin class of alerts. Members change alerts only through actions."""
 
-    list_display = ("title", "severity_label", "device_link", "state", "opened", "assignee")
+    list_display = (
+        "title",
+        "severity_label",
+        "device_link",
+        "state",
+        "opened",
+        "occurrences",
+        "assignee",
+    )
     list_filter = (StatusFilter, "severity", "kind")
-    list_select_related = ("tenant", "device", "assignee")
+    list_select_related = ("tenant", "device", "assignee", "rule")
     search_fields = ("title__istartswith",)
     search_help_text = "Beginning of the title"
     ordering = ("-opened_at", "-id")
@@ -67,8 +75,9 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         "state",
         "severity",
         "device_link",
-        "rule",
+        "rule_link",
         "opened",
+        "reopened",
         "cause_since",
         "acknowledged",
         "assignee",
@@ -120,6 +129,22 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
             return f"{alert.devices:,} devices"
         url = reverse("admin:devices_device_change", args=[alert.device_id])
         return format_html('<a href="{}">{}</a>', url, alert.device.name)
+
+    @admin.display(description="Rule")
+    def rule_link(self, alert: Alert) -> str:
+        if alert.rule is None:
+            return "none: an incident of many devices"
+        if alert.rule.archived_at:
+            return f"{alert.rule} (deleted)"
+        url = reverse("admin:monitoring_monitoringrule_change", args=[alert.rule_id])
+        return format_html('<a href="{}">{}</a>', url, alert.rule)
+
+    @admin.display(description="Reopened")
+    def reopened(self, alert: Alert) -> str:
+        if alert.reopened_at is None:
+            return "no"
+        last_time = relative_time(alert.reopened_at)
+        return format_html("{}, open {} times in all", last_time, alert.occurrences)
 
     opened = time_column("Opened", "opened_at", is_sortable=True)
     cause_since = time_column("Start of the cause", "since")

@@ -14,7 +14,7 @@ from core import clock
 from devices.monitoring.admin.alerts import SEVERITIES
 from devices.monitoring.admin.device_panel import condition_text
 from devices.monitoring.admin.forms import OverrideForm, RuleForm
-from devices.monitoring.models import MonitoringRule, RuleOverride
+from devices.monitoring.models import MonitoringRule, RuleOverride, RuleQuerySet
 from devices.monitoring.services import back_testing, rules
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
@@ -31,6 +31,12 @@ from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
 BACK_TEST_DAYS = (1, 7, 14, 30)
+
+
+def _not_archived(queryset: QuerySet[Any]) -> RuleQuerySet:
+    """Leave out archived rules, which `visible_to` returns to superusers."""
+    assert isinstance(queryset, RuleQuerySet)
+    return queryset.not_archived()
 
 
 class OverrideInline(ReadOnlyInline):
@@ -74,12 +80,15 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
         ("Alert hours", {"fields": ("weekdays", ("opens_at", "closes_at"), "time_zone")}),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return _not_archived(super().get_queryset(request))
+
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.inlines if obj else ()
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
-            rules.delete(rule=obj, now=clock.now())
+            rules.archive(rule=obj, now=clock.now())
 
     @admin.display(description="Condition")
     def condition(self, rule: MonitoringRule) -> str:
@@ -163,7 +172,7 @@ class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
     ) -> Any:
         form = OverrideForm.for_user(signed_in_user(request))
         rule_field: Any = form.base_fields["rule"]
-        rule_field.queryset = visible_to(signed_in_user(request), MonitoringRule)
+        rule_field.queryset = _not_archived(visible_to(signed_in_user(request), MonitoringRule))
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -209,6 +209,12 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
     )
     assignee = serializers.CharField(source="assignee.email", allow_null=True, default=None)
     closing = serializers.CharField(help_text="Reason for closing. Empty while the alert is open.")
+    occurrences = serializers.IntegerField(
+        help_text="How often the alert was open. If its cause returns soon, it is reopened."
+    )
+    reopened_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the cause of the closed alert returned the last time."
+    )
 
     class Meta:
         model = Alert
@@ -229,6 +235,8 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
             "closed_at",
             "closing",
             "devices",
+            "occurrences",
+            "reopened_at",
         )
         read_only_fields = fields
 

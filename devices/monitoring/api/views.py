@@ -65,9 +65,9 @@ class RuleView(APIView):
         rules.update(rule=rule, now=clock.now(), **fields)
         return Response(rule_data(rule_id))
 
-    @extend_schema(responses={204: None}, description="Delete the rule together with its alerts.")
+    @extend_schema(responses={204: None}, description="Delete the rule and close its alerts.")
     def delete(self, request: Request, rule_id: UUID) -> Response:
-        rules.delete(rule=get_rule(rule_id), now=clock.now())
+        rules.archive(rule=get_rule(rule_id), now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

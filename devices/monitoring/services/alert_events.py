@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from devices.monitoring.events import AlertClosed, AlertOpened
+from devices.monitoring.events import AlertClosed, AlertOpened, AlertReopened
 from devices.monitoring.models import Alert
 
 
@@ -23,6 +23,12 @@ def event_fields(alert: Alert, at: datetime) -> dict[str, Any]:
 def opened_event(alert: Alert) -> AlertOpened:
     return AlertOpened(
         **event_fields(alert, alert.opened_at), kind=str(alert.kind), value=alert.value
+    )
+
+
+def reopened_event(alert: Alert, now: datetime) -> AlertReopened:
+    return AlertReopened(
+        **event_fields(alert, now), value=alert.value, occurrences=alert.occurrences
     )
 
 

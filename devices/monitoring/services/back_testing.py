@@ -22,6 +22,7 @@ from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import MonitoringRule
+from devices.monitoring.services.flapping import reopening_period
 from devices.monitoring.services.rules import Conditions, opening_hours
 from devices.monitoring.services.violations import in_scope, max_sample_age
 from devices.registry.events import DeviceStatusChanged
@@ -86,16 +87,17 @@ class Simulation:
 
     `gap` is the time without a sample after which the device has no data. `no_data`
     defines what happens to the alert of a device without data: `keep`, `open` or `close`.
+    `reopening_period` is the time after its closing in which an alert is reopened.
     """
 
     condition: Condition
     hours: OpeningHours
-    cool_down: timedelta
+    reopening_period: timedelta
     gap: timedelta
     no_data: str
     _is_open: bool = False
     _violated_since: datetime | None = None  # without interruption
-    _cool_down_until: datetime | None = None
+    _reopens_until: datetime | None = None
 
     def firings(self, samples: Iterable[TimedValue]) -> Iterator[datetime]:
         """Yield the times at which alerts would have been opened.
@@ -130,14 +132,15 @@ class Simulation:
             self._close(at)
 
     def _open(self, at: datetime) -> Iterator[datetime]:
-        is_cooled_down = self._cool_down_until is None or at >= self._cool_down_until
-        if not self._is_open and is_cooled_down and self.hours.include(at):
-            self._is_open = True
+        if self._is_open or not self.hours.include(at):
+            return
+        self._is_open = True
+        if self._reopens_until is None or at >= self._reopens_until:
             yield at
 
     def _close(self, at: datetime) -> None:
         if self._is_open:
-            self._is_open, self._cool_down_until = False, at + self.cool_down
+            self._is_open, self._reopens_until = False, at + self.reopening_period
 
 
 def _metric(
@@ -164,7 +167,7 @@ def _metric(
         simulation = Simulation(
             condition=conditions.of(device_id),
             hours=opening_hours(rule),
-            cool_down=timedelta(seconds=rule.cool_down_seconds),
+            reopening_period=reopening_period(rule),
             gap=max_sample_age(),
             no_data=rule.no_data,
         )
@@ -216,12 +219,14 @@ def _silence(
         (device_id, last_seen, now)
         for device_id, last_seen in devices.values_list("pk", "last_seen")
     ]
+    lasting = []
     for device_id, since, until in pauses:
         if device_id not in scope or conditions.is_disabled(device_id):
             continue
         at = since + timedelta(minutes=conditions.of(device_id).threshold)
         if start <= at <= until and hours.include(at):
-            yield device_id, at
+            lasting.append((at, until, device_id))
+    yield from _without_reopenings(rule, lasting)
 
 
 def _drift(
@@ -240,6 +245,7 @@ def _drift(
     rows: list[Any] = list(events)
     result.complete = len(rows) < MAX_PAUSES
     converged_at: dict[UUID, datetime] = {}
+    lasting = []
     for name, device_id, at, since in rows:  # the newest first
         if name == CONVERGED:
             converged_at[device_id] = at
@@ -250,7 +256,24 @@ def _drift(
         threshold = timedelta(minutes=conditions.of(device_id).threshold)
         fires_at = max(at, datetime.fromisoformat(since) + threshold)
         if start <= fires_at <= until and hours.include(fires_at):
-            yield device_id, fires_at
+            lasting.append((fires_at, until, device_id))
+    yield from _without_reopenings(rule, lasting)
+
+
+def _without_reopenings(
+    rule: MonitoringRule, lasting: list[tuple[datetime, datetime, UUID]]
+) -> Iterator[Firing]:
+    """Yield the alerts that are opened, without those that are reopened.
+
+    Args:
+        lasting: when an alert is raised, when its cause is gone, and the device's id.
+    """
+    period = reopening_period(rule)
+    closed_at: dict[UUID, datetime] = {}
+    for at, until, device_id in sorted(lasting):
+        if device_id not in closed_at or at >= closed_at[device_id] + period:
+            yield device_id, at
+        closed_at[device_id] = until
 
 
 def _certificate(rule: MonitoringRule, start: datetime, now: datetime) -> Iterator[Firing]:

@@ -1,9 +1,10 @@
-"""Evaluate rules: open and escalate alerts, and close them when their cause is gone."""
+"""Evaluate rules: open, reopen and escalate alerts; close them when their cause is gone."""
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
+from operator import add
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
@@ -12,8 +13,8 @@ from devices.metrics.measures import MEASURE
 from devices.monitoring.conditions import COMPARE
 from devices.monitoring.events import AlertEscalated
 from devices.monitoring.models import Alert, MonitoringRule
-from devices.monitoring.services import alert_closing, incidents
-from devices.monitoring.services.alert_events import event_fields, opened_event
+from devices.monitoring.services import alert_closing, flapping, incidents
+from devices.monitoring.services.alert_events import event_fields, opened_event, reopened_event
 from devices.monitoring.services.rules import opening_hours
 from devices.monitoring.services.violations import RuleQueries, Violation, max_sample_age
 from events.domain_events import Changes
@@ -23,21 +24,31 @@ from events.severity import Severity
 logger = logging.getLogger(__name__)
 
 BATCH = 5_000  # alerts in one transaction
+REOPENED_FIELDS = (
+    "settled_at",
+    "closed_at",
+    "closing",
+    "reopened_at",
+    "since",
+    "value",
+    "title",
+    "occurrences",
+    "severity",
+)
 Kind = MonitoringRule.Kind
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """How many alerts an evaluation opened, escalated and closed."""
+    """How many alerts an evaluation opened, escalated, closed and reopened."""
 
     opened: int = 0
     escalated: int = 0
     closed: int = 0
+    reopened: int = 0
 
     def __add__(self, other: "EvaluationResult") -> "EvaluationResult":
-        return EvaluationResult(
-            self.opened + other.opened, self.escalated + other.escalated, self.closed + other.closed
-        )
+        return EvaluationResult(*map(add, astuple(self), astuple(other)))
 
 
 def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -> EvaluationResult:
@@ -80,7 +91,7 @@ def evaluate(
         )
     escalated = _escalate(queries, now)
     if not opening_hours(rule).include(now):
-        return EvaluationResult(0, escalated, closed)
+        return EvaluationResult(escalated=escalated, closed=closed)
     violations, silent = queries.to_open(), queries.to_open_without_data()
     silence_threshold = max_sample_age()
     if rule.kind == Kind.SILENCE:
@@ -88,7 +99,8 @@ def evaluate(
         silence_threshold = timedelta(minutes=rule.threshold)
     if silent:
         violations += incidents.group_into_incident(silent, threshold=silence_threshold, now=now)
-    return EvaluationResult(_open(rule, violations, now), escalated, closed)
+    raised = _raise_alerts(rule, violations, now)
+    return raised + EvaluationResult(escalated=escalated, closed=closed)
 
 
 def _settle_alerts_of_disabled_rules(now: datetime) -> int:
@@ -116,17 +128,41 @@ def alert_title(rule: MonitoringRule, value: float | None) -> str:
     return f"{rule.name}: {text}"[:200]
 
 
-def _open(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
-    opened = 0
+def _raise_alerts(
+    rule: MonitoringRule, violations: list[Violation], now: datetime
+) -> EvaluationResult:
+    """Open an alert for each violation, or reopen the one that closed a moment ago."""
+    total = EvaluationResult()
     # Sorted, so that concurrent evaluations insert rows in the same order.
     violations = sorted(violations, key=lambda violation: violation.device_id)
     for start in range(0, len(violations), BATCH):
-        opened += _open_batch(rule, violations[start : start + BATCH], now)
-    return opened
+        batch = {
+            violation.device_id: _with_escalation(rule, violation)
+            for violation in violations[start : start + BATCH]
+        }
+        with transaction.atomic():
+            alerts = flapping.lock_alerts_to_reopen(rule, batch, now=now)
+            recurring = [(alert, batch.pop(alert.device_id)) for alert in alerts]  # type: ignore[arg-type] # not None
+            _reopen(rule, recurring, now)
+            opened = _open(rule, list(batch.values()), now)
+        total += EvaluationResult(opened=opened, reopened=len(recurring))
+    return total
 
 
-@transaction.atomic
-def _open_batch(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
+def _reopen(rule: MonitoringRule, recurring: list[tuple[Alert, Violation]], now: datetime) -> None:
+    for alert, violation in recurring:
+        alert.settled_at, alert.closed_at, alert.closing = None, None, ""
+        alert.reopened_at, alert.since = now, violation.since
+        alert.value, alert.title = violation.value, alert_title(rule, violation.value)
+        alert.occurrences += 1
+        if Severity(violation.severity).exceeds(alert.severity):
+            alert.severity = violation.severity
+    alerts = [alert for alert, _ in recurring]
+    Alert.objects.bulk_update(alerts, REOPENED_FIELDS, batch_size=1000)
+    record(reopened_event(alert, now) for alert in alerts)
+
+
+def _open(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
     alerts = [
         Alert(
             kind=rule.kind,
@@ -138,7 +174,7 @@ def _open_batch(rule: MonitoringRule, violations: list[Violation], now: datetime
             since=violation.since,
             opened_at=now,
         )
-        for violation in (_with_escalation(rule, violation) for violation in violations)
+        for violation in violations
     ]
     Alert.objects.bulk_create(alerts, ignore_conflicts=True)
     ids = [alert.pk for alert in alerts]

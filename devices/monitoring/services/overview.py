@@ -31,7 +31,7 @@ def overview(*, now: datetime) -> Overview:
     counts = Device.objects.not_retired().aggregate(
         total=Count("pk"), active=Count("pk", filter=Q(status=Device.Status.ONLINE))
     )
-    opened = Alert.objects.opened_since(now - DAY)
+    opened = Alert.objects.raised_since(now - DAY)
     rows = opened.order_by().values_list("rule__name").annotate(count=Count("pk"))
     by_rule = {name or str(Alert.Kind.FLEET_SILENCE.label): count for name, count in rows}
     return Overview(

@@ -1,4 +1,4 @@
-"""Create, change and delete rules and overrides; resolve them for a device."""
+"""Create, change and archive rules and overrides; resolve them for a device."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -51,9 +51,9 @@ def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringR
     Raises:
         InvalidRule: a field is invalid.
         RuleExists: the tenant has another rule with this name.
-        NoSuchRule: the rule was deleted in the meantime.
+        NoSuchRule: the rule was archived in the meantime.
     """
-    locked_rule = first_or_raise(
+    locked_rule: MonitoringRule = first_or_raise(
         MonitoringRule.objects.select_for_update().filter(pk=rule.pk), NoSuchRule
     )
     before = {name: getattr(locked_rule, name) for name in fields}
@@ -70,11 +70,14 @@ def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringR
 
 
 @transaction.atomic
-def delete(*, rule: MonitoringRule, now: datetime) -> None:
-    """Delete a rule with its alerts. The events of the alerts are kept."""
-    _settle_alerts(rule, now)
-    record([RuleDeleted(**_event_fields(rule, now))])
-    rule.delete()
+def archive(*, rule: MonitoringRule, now: datetime) -> None:
+    """Archive a rule and close its alerts, which stay readable with their comments.
+
+    The name can be used for another rule. A repeated call has no effect.
+    """
+    if MonitoringRule.objects.filter(pk=rule.pk).update(archived_at=now):
+        _settle_alerts(rule, now)
+        record([RuleDeleted(**_event_fields(rule, now))])
 
 
 @transaction.atomic
@@ -243,7 +246,7 @@ def _save(rule: MonitoringRule, *, force_insert: bool = False) -> None:
         with transaction.atomic():
             rule.save(force_insert=force_insert)
     except IntegrityError as error:
-        if "rule_once" not in str(error):
+        if "rule_name_once" not in str(error):
             raise
         message = f"A rule named {rule.name!r} already exists."
         raise RuleExists(message, field="name") from error

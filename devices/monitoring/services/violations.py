@@ -269,8 +269,10 @@ class RuleQueries:
         Return tuples of device id, observed value and severity.
         """
         cool_down_start = self.now - timedelta(seconds=self.rule.cool_down_seconds)
+        # An alert whose cause was gone is reopened, so it does not block.
+        is_cooling_down = Q(closed_at__gt=cool_down_start) & ~Q(closing=Alert.Closing.CAUSE_GONE)
         blocking_alert = Alert.objects.filter(
-            Q(settled_at__isnull=True) | Q(closed_at__gt=cool_down_start),
+            Q(settled_at__isnull=True) | is_cooling_down,
             rule=self.rule,
             device=OuterRef("subject_id"),
         )

@@ -31,7 +31,7 @@ def fired_minutes(
     *,
     clear: float | None = None,
     duration: timedelta = timedelta(),
-    cool_down: timedelta = timedelta(),
+    reopening_period: timedelta = timedelta(),
     hours: OpeningHours = ALWAYS,
     no_data: str = "keep",
     times: list[int] | None = None,
@@ -48,7 +48,11 @@ def fired_minutes(
         operator="gt", threshold=90, clear_threshold=clear, duration=duration, severity="high"
     )
     simulation = Simulation(
-        condition=condition, hours=hours, cool_down=cool_down, gap=15 * MINUTE, no_data=no_data
+        condition=condition,
+        hours=hours,
+        reopening_period=reopening_period,
+        gap=15 * MINUTE,
+        no_data=no_data,
     )
     return [(at - NOON) / MINUTE for at in simulation.firings(samples)]
 
@@ -65,8 +69,9 @@ def test_the_violation_must_last_for_the_duration() -> None:
     assert fired_minutes([95, 95, 95, 10, 95], duration=10 * MINUTE) == [10]
 
 
-def test_no_alert_opens_during_the_cool_down() -> None:
-    assert fired_minutes([95, 10, 95, 95, 95], cool_down=15 * MINUTE) == [0, 20]
+def test_an_alert_that_is_reopened_counts_once() -> None:
+    values: list[float] = [95, 10, 95, 10, 10, 10, 10, 95]
+    assert fired_minutes(values, reopening_period=15 * MINUTE) == [0, 35]
 
 
 def test_a_gap_in_the_samples_restarts_the_duration() -> None:
@@ -110,7 +115,7 @@ def test_a_metric_rule_is_back_tested_on_the_tenants_devices(tenant: Tenant) -> 
     rule = RuleFactory.create(tenant=tenant, is_enabled=False)
     calm, busy = DeviceFactory.create_batch(2, tenant=tenant)
     foreign_device = DeviceFactory.create()
-    for device, values in ((calm, [10, 20]), (busy, [95, 10, 95]), (foreign_device, [99])):
+    for device, values in ((calm, [10, 20]), (busy, [95, 10, 10, 10, 95]), (foreign_device, [99])):
         report(device, *every_five_minutes(NOON, values), now=NOON + 30 * MINUTE)
 
     with tenant_scope(tenant.pk):
@@ -127,16 +132,17 @@ def test_a_metric_rule_is_back_tested_on_the_tenants_devices(tenant: Tenant) -> 
 def test_a_silence_rule_is_back_tested_on_pauses_from_events(tenant: Tenant) -> None:
     rule = silence_rule(tenant=tenant, threshold=10)
     device = DeviceFactory.create(tenant=tenant)
-    for minute in (0, 5, 20, 40, 41):  # silent for 5, 15 and 20 minutes
+    for minute in (0, 5, 20, 28, 60, 85):  # silent for 5, 15, 8, 32 and 25 minutes
         with tenant_scope(tenant.pk):
             current = Device.objects.get(pk=device.pk)
             presence.record_sign_of_life(device=current, now=NOON + minute * MINUTE)
         presence.sweep(now=NOON + (minute + 4) * MINUTE, threshold=3 * MINUTE)
 
     with tenant_scope(tenant.pk):
-        result = back_test(rule, days=1, now=NOON + 60 * MINUTE)
+        result = back_test(rule, days=1, now=NOON + 120 * MINUTE)
 
-    assert result.alerts == 3  # the third pause still lasts
+    # The last two pauses, of which one still lasts, begin soon enough to reopen the alert.
+    assert result.alerts == 2
 
 
 @pytest.mark.django_db

@@ -140,18 +140,6 @@ def test_a_late_sample_does_not_open_an_alert(
     assert evaluate(tenant, now).opened == 0
 
 
-def test_no_alert_opens_during_the_cool_down(tenant: Tenant, device: Device, now: datetime) -> None:
-    RuleFactory.create(tenant=tenant, cool_down_seconds=600)
-    for minute, value in ((0, 95), (1, 10), (2, 95)):
-        report_cpu(device, now + minute * MINUTE, value)
-        evaluate(tenant, now + minute * MINUTE)
-    assert Alert.every_tenant.count() == 1
-
-    report_cpu(device, now + 12 * MINUTE, 95)
-
-    assert evaluate(tenant, now + 12 * MINUTE).opened == 1
-
-
 def test_an_open_alert_is_escalated(tenant: Tenant, device: Device, now: datetime) -> None:
     RuleFactory.create(
         tenant=tenant, severity="medium", escalation_threshold=98, escalation_severity="critical"

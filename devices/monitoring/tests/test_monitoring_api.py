@@ -58,6 +58,33 @@ def test_a_rule_can_be_created_read_changed_and_deleted(operator: APIClient) -> 
     ]
 
 
+def test_the_alerts_of_a_deleted_rule_stay_readable_with_their_comments(
+    operator: APIClient, device: Device, tenant: Tenant
+) -> None:
+    rule = RuleFactory.create(tenant=tenant, **CPU)
+    alert = AlertFactory.create(tenant=tenant, rule=rule, device=device)
+    path = f"/monitoring/alerts/{alert.pk}"
+    operator.post(f"{path}/comments", {"text": "Fan broken"})
+
+    assert operator.delete(f"/monitoring/rules/{rule.pk}").status_code == 204
+
+    kept = operator.get(path).json()
+    assert (kept["status"], kept["closing"]) == ("closed", "not_watched")
+    assert [comment["text"] for comment in kept["comments"]] == ["Fan broken"]
+    [listed] = operator.get(f"/monitoring/alerts?rule={rule.pk}").json()["results"]
+    assert listed["id"] == str(alert.pk)
+    assert operator.delete(f"/monitoring/rules/{rule.pk}").status_code == 404
+
+
+def test_the_name_of_a_deleted_rule_can_be_used_again(operator: APIClient, tenant: Tenant) -> None:
+    rule = RuleFactory.create(tenant=tenant, **CPU)
+    operator.delete(f"/monitoring/rules/{rule.pk}")
+
+    assert operator.post("/monitoring/rules", CPU).status_code == 201
+
+    assert len(operator.get("/monitoring/rules").json()["results"]) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "attr"),
     [

@@ -62,14 +62,20 @@ def test_a_rule_can_be_created_and_changed(portal: Portal) -> None:
     assert (rule.threshold, rule.is_enabled) == (70, False)
 
 
-def test_deleting_a_rule_deletes_its_alerts(portal: Portal, tenant: Tenant) -> None:
-    rule = RuleFactory.create(tenant=tenant)
-    AlertFactory.create(tenant=tenant, rule=rule)
+def test_the_page_of_an_alert_says_that_its_rule_was_deleted(
+    portal: Portal, tenant: Tenant
+) -> None:
+    rule = RuleFactory.create(tenant=tenant, name="Hot")
+    alert = AlertFactory.create(tenant=tenant, rule=rule, occurrences=4, reopened_at=timezone.now())
+    client = portal()
 
-    portal().post(f"{RULES}{rule.pk}/delete/", {"post": "yes"})
+    client.post(f"{RULES}{rule.pk}/delete/", {"post": "yes"})
 
-    assert not MonitoringRule.every_tenant.exists()
-    assert not Alert.every_tenant.exists()
+    assert not client.get(RULES).context["cl"].result_list
+    assert client.get(f"{RULES}{rule.pk}/change/").status_code == 302
+    page = client.get(f"{ALERTS}{alert.pk}/change/").content.decode()
+    assert "Hot (deleted)" in page
+    assert "open 4 times in all" in page
 
 
 def test_an_invalid_rule_shows_the_error_and_keeps_the_input(portal: Portal) -> None:
@@ -85,7 +91,7 @@ def test_a_back_test_page_shows_the_alerts_and_devices(
 ) -> None:
     rule = RuleFactory.create(tenant=tenant, is_enabled=False)
     now = timezone.now()
-    report(device, *every_five_minutes(now - timedelta(hours=1), [95, 10, 95]), now=now)
+    report(device, *every_five_minutes(now - timedelta(hours=1), [95, 10, 10, 10, 95]), now=now)
 
     page = portal(Role.VIEWER).get(f"{RULES}{rule.pk}/back-test/").content.decode()
 

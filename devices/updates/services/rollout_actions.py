@@ -170,7 +170,7 @@ def _fail(reason: tuple[str, str]) -> Handler:
 
 
 def _first_alert(row: Row) -> tuple[str, str]:
-    alerts = Alert.every_tenant.filter(device=row.device_id, opened_at__gte=row.installed_at)
+    alerts = Alert.every_tenant.raised_since(row.installed_at).filter(device=row.device_id)
     title = alerts.order_by("opened_at").values_list("title", flat=True).first()
     return "alert", f"The device raised an alert: {title}"
 

@@ -76,9 +76,7 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
     not_installed = under_way.filter(installed_at__isnull=True)
     deadline = now - timedelta(minutes=rollout.deadline_minutes)
     alerted = Exists(
-        Alert.every_tenant.filter(
-            device=OuterRef("device"), opened_at__gte=OuterRef("installed_at")
-        )
+        Alert.every_tenant.raised_since(OuterRef("installed_at")).filter(device=OuterRef("device"))
     )
     soaked = Q(installed_at__lte=now - timedelta(minutes=rollout.soak_minutes))
     rows: dict[Finding, Rows] = {
