@@ -1,5 +1,6 @@
 """The data that a device sends about itself when it registers or pairs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.ignored import Ignored
@@ -24,7 +25,8 @@ class DeviceReport:
     """The identifiers, hardware and versions of a device.
 
     The data is sent by the device or entered by a member. The screen size is in
-    pixels. An empty string or None means that a value is not specified.
+    pixels. `abis` are Android's names of what the processor runs, such as `arm64-v8a`. An empty
+    value or None means that a value is not specified.
     """
 
     serial_number: str = ""
@@ -36,6 +38,7 @@ class DeviceReport:
     app_version: str = ""
     screen_width: int | None = None
     screen_height: int | None = None
+    abis: Sequence[str] = ()
     name: str = ""
 
     def usable_identifiers(self) -> tuple[list[Identifier], list[Ignored]]:

@@ -123,6 +123,15 @@ class InvalidApk(Invalid):
     code = "invalid_apk"
 
 
+class SignerNotConfirmed(Conflict):
+    """A member must confirm that an Android package has another signer, or none."""
+
+    code = "signer_not_confirmed"
+
+    def __init__(self, warning: str) -> None:
+        super().__init__(f"{warning} Confirm the signer to release it.", field="confirm_signer")
+
+
 class PackageFileMissing(Unavailable):
     """The file of a package is missing, for example after an incomplete restore."""
 
@@ -208,6 +217,8 @@ _SENTENCES = {
     "minimum_version": "The devices run a version older than the minimum version.",
     "up_to_date": "The devices already run this version.",
     "newer": "The devices run a newer version. Downgrades are not allowed.",
+    "android_version": "The package needs a newer Android than the devices have.",
+    "abi": "The package has no native libraries for the processors of the devices.",
 }
 
 

@@ -9,14 +9,27 @@ from uuid import UUID
 from core.prepared_statements import PreparedStatement
 from tenants.context import current_tenant_id
 
-# A report of an earlier status, or of less progress in the same status, changes nothing.
+# A report of an earlier status, or of less progress in the same status, changes nothing. But
+# if a device has reported that the version is installed, has connected since then, and starts
+# again, then the installation has not lasted.
 _PROGRESS = PreparedStatement(
     "update_progress",
     "uuid, uuid, uuid, int, varchar, int, timestamptz",
     """
     UPDATE updates_updatestatus status SET
-        status = $5, progress = $6, heard_at = $7,
+        status = CASE status.status WHEN 'installing' THEN 'installing' ELSE $5 END,
+        progress = CASE WHEN status.status = 'installing' AND $5 = 'downloading' THEN 0 ELSE $6 END,
+        heard_at = $7,
         started_at = coalesce(status.started_at, $7),
+        status_since = CASE
+            WHEN status.status IN ($5, 'installing') THEN status.status_since
+            ELSE $7
+        END,
+        installations = status.installations + CASE
+            WHEN $5 <> 'installing' OR $6 < 100 THEN 0
+            WHEN status.status = 'installing' AND status.progress = 100 THEN 0
+            ELSE 1
+        END,
         from_version = CASE
             WHEN status.started_at IS NOT NULL THEN status.from_version
             WHEN status.attempt > 1 AND status.from_version <> '' THEN status.from_version
@@ -37,6 +50,8 @@ _PROGRESS = PreparedStatement(
             WHEN 'pending' THEN true
             WHEN 'downloading' THEN $5 = 'installing' OR status.progress <= $6
             WHEN 'installing' THEN $5 = 'installing' AND status.progress <= $6
+                OR status.progress = 100 AND $6 < 100 AND status.installed_at IS NULL
+                    AND device.last_seen > status.heard_at
             ELSE false
         END
     """,

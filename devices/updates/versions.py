@@ -1,4 +1,7 @@
-"""Parse and compare versions by PEP 440 or Semantic Versioning 2.0.0 (§11). Pure functions."""
+"""Parse and compare versions. Pure functions.
+
+The schemes are PEP 440, Semantic Versioning 2.0.0 (§11) and Android's `versionCode`.
+"""
 
 import re
 from collections.abc import Callable
@@ -9,18 +12,33 @@ from packaging.version import InvalidVersion as InvalidPep440Version
 from packaging.version import Version
 from semver import Version as SemanticVersion
 
-PEP_440, SEMANTIC = "pep440", "semver"
-CHOICES = ((PEP_440, "PEP 440"), (SEMANTIC, "Semantic Versioning"))
+PEP_440, SEMANTIC, VERSION_CODE = "pep440", "semver", "code"
+CHOICES = (
+    (PEP_440, "PEP 440"),
+    (SEMANTIC, "Semantic Versioning"),
+    (VERSION_CODE, "Android version code"),
+)
+MAX_VERSION_CODE = 2_100_000_000  # the highest one that Google Play accepts
 MAX_VERSION_LENGTH = 64
+
+
+def _version_code(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > MAX_VERSION_CODE:
+        raise ValueError(text)
+    return int(text)
+
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     PEP_440: Version,
+    VERSION_CODE: _version_code,
     SEMANTIC: partial(SemanticVersion.parse, optional_minor_and_patch=False),
 }
 
 
 # What apps write around a version: `v2.0`, `Version 2.0`, `2.0 (200)`, `2.0 build 7`.
 _WRITTEN = re.compile(r"\s*(?:v(?:er(?:sion)?)?[.:]?\s*)?(?P<version>\d[^\s(\[,;]*)", re.I)
+# Where apps write the version code: `200`, `2.0 (200)`, `2.0+200`, `2.0 build 200`.
+_CODE = re.compile(r"(?:\d+|.*[(+]\s*(?P<code>\d+)\s*\)?|.*\bbuild\s*(?P<build>\d+))\s*", re.I)
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 
 
@@ -92,6 +110,11 @@ def compare_reported(reported: str, version: str, versioning: str) -> int | None
 
 def _read(reported: str, versioning: str) -> Any:
     """Return the version in a reported text. Raise MalformedVersion if there is none."""
+    if versioning == VERSION_CODE:
+        code = _CODE.fullmatch(reported.strip())
+        if code is None:
+            raise MalformedVersion(reported)
+        return parse_version(code["code"] or code["build"] or reported.strip(), versioning)
     match = _WRITTEN.match(reported)
     if match is None:
         raise MalformedVersion(reported)

@@ -22,6 +22,7 @@ from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration
 from devices.registry.services.tags import TAG_PATTERN
 
+MAX_ABIS = 10
 MAX_REPORT_NUMBER = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 
 
@@ -42,6 +43,12 @@ class DeviceReportFields(serializers.Serializer[Any]):
     )
     screen_height = StrictIntegerField(
         min_value=1, max_value=100_000, required=False, allow_null=True
+    )
+    abis = serializers.ListField(
+        child=StrictCharField(max_length=20),
+        required=False,
+        max_length=MAX_ABIS,
+        help_text="What the processor runs, such as `arm64-v8a`; the preferred one first.",
     )
     name = StrictCharField(max_length=120, required=False, allow_blank=True)
 
@@ -92,6 +99,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     manufacturer = serializers.SerializerMethodField()
     screen_width = serializers.SerializerMethodField()
     screen_height = serializers.SerializerMethodField()
+    abis = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
     configuration_waiting_since = serializers.SerializerMethodField(
         help_text="Time since which the desired configuration has not been applied; null if "
@@ -115,6 +123,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
             "app_version",
             "screen_width",
             "screen_height",
+            "abis",
             "ip_address",
             "tags",
             "registered_at",
@@ -145,6 +154,9 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
 
     def get_screen_height(self, device: Device) -> int | None:
         return self._hardware(device, "screen_height")
+
+    def get_abis(self, device: Device) -> list[str]:
+        return self._hardware(device, "abis") or []
 
     def _hardware(self, device: Device, name: str) -> Any:
         return getattr(getattr(device, "hardware", None), name, None)

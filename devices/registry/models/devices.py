@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
@@ -130,6 +131,8 @@ class DeviceHardware(TenantOwned):
     manufacturer = models.CharField(max_length=64, blank=True)
     screen_width = models.PositiveIntegerField(null=True, blank=True)  # pixels
     screen_height = models.PositiveIntegerField(null=True, blank=True)  # pixels
+    # What the processor runs, such as arm64-v8a; the preferred one first.
+    abis = ArrayField(models.CharField(max_length=20), default=list, blank=True, db_default=[])
 
     class Meta(TenantOwned.Meta):
         verbose_name_plural = "device hardware"

@@ -318,6 +318,7 @@ def _create(
         manufacturer=report.manufacturer,
         screen_width=report.screen_width,
         screen_height=report.screen_height,
+        abis=list(report.abis),
     )
     events = [
         _event(
@@ -345,7 +346,7 @@ def _update_from_report(device: Device, report: DeviceReport) -> Changes:
     hardware, _ = DeviceHardware.objects.get_or_create(device=device)
     for row, names in (
         (device, ("model", "app_version", "os_version")),
-        (hardware, ("manufacturer", "screen_width", "screen_height")),
+        (hardware, ("manufacturer", "screen_width", "screen_height", "abis")),
     ):
         reported = {name: getattr(report, name) for name in names if getattr(report, name)}
         new_values = {

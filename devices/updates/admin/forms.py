@@ -40,15 +40,22 @@ class ProductForm(ServiceForm):
         " An update is installed when the device reports the version of the update.",
     )
 
+    file_format = choice_field(
+        "Files",
+        SoftwareProduct.FileFormat.choices,
+        initial=SoftwareProduct.FileFormat.ANY,
+        help_text="Android packages are checked: signature, application id and version code.",
+    )
+
     class Meta:
         model = SoftwareProduct
-        fields = ("name", "versioning", "reports")
+        fields = ("name", "versioning", "reports", "file_format")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance._state.adding:
             return
-        for name in ("versioning", "reports"):
+        for name in ("versioning", "reports", "file_format"):
             self.fields[name].disabled = True
 
     def call_service(self) -> SoftwareProduct:

@@ -16,6 +16,7 @@ from core.errors import DomainError
 from devices.updates.api.package_views import store_uploaded_file
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.services import packages, progress
+from devices.updates.services.apk_checks import signer_warning
 from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
@@ -50,7 +51,12 @@ def act(request: HttpRequest, package_id: UUID) -> HttpResponse:
             reason = _reason(request)
             if "release" in request.POST:
                 sha256 = request.POST.get("sha256", "")
-                packages.release(package=package, sha256=sha256, now=clock.now())
+                packages.release(
+                    package=package,
+                    sha256=sha256,
+                    confirm_signer="confirm_signer" in request.POST,
+                    now=clock.now(),
+                )
                 messages.success(request, "The package was released. It can be rolled out now.")
             elif "withdraw" not in request.POST:
                 raise Http404
@@ -82,6 +88,7 @@ def page_context(request: HttpRequest, package: SoftwareUpdate) -> dict[str, Any
         ],
         "may_upload": may_change and package.state == State.DRAFT,
         "may_release": may_change and package.state == State.DRAFT and bool(package.sha256),
+        "signer_warning": signer_warning(package) if package.state == State.DRAFT else "",
         "may_withdraw": may_change and package.state == State.RELEASED,
         "may_roll_out": request.user.has_perm(ROLL_OUT) and package.state == State.RELEASED,
         "upload_url": reverse("admin:updates_package_file", args=[package.pk]),
@@ -115,10 +122,17 @@ def _file_details(package: SoftwareUpdate) -> list[tuple[str, str]]:
     apk = package.apk or {}
     if apk:
         code = apk["version_code"]
+        if apk.get("application_label"):
+            details.append(("App", apk["application_label"]))
         details.append(("Application id", apk["application_id"]))
         details.append(("Version code", str(code) if code is not None else "-"))
         if apk["minimum_sdk"]:
             details.append(("Minimum Android SDK", str(apk["minimum_sdk"])))
+        details += [("Signer (SHA-256)", signer) for signer in apk.get("signers") or ()]
+        if apk.get("signers") == []:
+            details.append(("Signer", "not signed (scheme v2 or v3)"))
+        if apk.get("abis"):
+            details.append(("Processors (ABI)", ", ".join(apk["abis"])))
     return details
 
 

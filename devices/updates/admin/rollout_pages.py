@@ -259,6 +259,8 @@ def _form_page(
 _EXCLUSION_LABELS = {
     "model": "of another model",
     "minimum_version": "below the minimum version",
+    "android_version": "with an older Android than the package needs",
+    "abi": "with a processor that the package does not support",
     "up_to_date": "with this version",
     "newer": "with a newer version",
 }

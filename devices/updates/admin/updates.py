@@ -73,11 +73,11 @@ class SingleDeleteAdmin(PortalAdmin):
 class ProductAdmin(SingleDeleteAdmin):
     """Products."""
 
-    list_display = ("name", "versioning", "reports")
+    list_display = ("name", "versioning", "reports", "file_format")
     list_select_related = ("tenant",)
     ordering = ("name",)
     service_form = ProductForm
-    fields = ("name", "versioning", "reports")
+    fields = ("name", "versioning", "reports", "file_format")
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):

@@ -144,8 +144,8 @@ class PlanSerializer(serializers.Serializer[Any]):
     online = serializers.IntegerField(help_text="Eligible devices that are online.")
     left_out = serializers.DictField(
         child=serializers.IntegerField(),
-        help_text="Number of excluded devices by reason: `model`, `minimum_version`,"
-        " `up_to_date` or `newer`.",
+        help_text="Number of excluded devices by reason: `model`, `android_version`, `abi`,"
+        " `minimum_version`, `up_to_date` or `newer`.",
     )
     waves = PlannedWaveSerializer(many=True)
 

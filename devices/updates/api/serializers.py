@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import StrictCharField, StrictIntegerField
+from core.rest.fields import StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
 from devices.updates.services.packages import MAX_CHANGELOG_LENGTH, MAX_TARGET_MODELS
@@ -22,6 +22,12 @@ class ProductFields(StrictSerializer):
         required=False,
         help_text="Which of the versions that a device reports is the version of this product.",
     )
+    file_format = serializers.ChoiceField(
+        choices=SoftwareProduct.FileFormat.choices,
+        required=False,
+        help_text="Which files the packages may have. A product that has a released Android"
+        " package accepts Android packages only.",
+    )
 
 
 class ProductName(StrictSerializer):
@@ -33,6 +39,7 @@ class ProductSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     versioning = serializers.ChoiceField(choices=CHOICES)
     reports = serializers.ChoiceField(choices=SoftwareProduct.Reports.choices)
+    file_format = serializers.ChoiceField(choices=SoftwareProduct.FileFormat.choices)
     created_at = serializers.DateTimeField()
 
 
@@ -72,6 +79,21 @@ class ApkSerializer(serializers.Serializer[Any]):
     version_code = serializers.IntegerField(allow_null=True)
     minimum_sdk = serializers.IntegerField(allow_null=True)
     target_sdk = serializers.IntegerField(allow_null=True)
+    application_label = serializers.CharField(
+        allow_null=True, default=None, help_text="Name of the app in its default language."
+    )
+    signers = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        default=None,
+        help_text="SHA-256 fingerprints of the signers' certificates (signature scheme v2 or"
+        " v3). Empty if the file is not signed; null if this is not known.",
+    )
+    abis = serializers.ListField(
+        child=serializers.CharField(),
+        default=list,
+        help_text="ABIs of the native libraries. Empty if the file has none.",
+    )
 
 
 class PackageSerializer(serializers.Serializer[Any]):
@@ -105,6 +127,12 @@ class ReleaseFields(StrictSerializer):
         required=False,
         help_text="SHA-256 of the file you have checked. If the file has another hash,"
         " the package is not released.",
+    )
+
+    confirm_signer = StrictBooleanField(
+        required=False,
+        help_text="Confirms that the file has another signer than the product's released"
+        " packages, or none. Otherwise the response is 409 `signer_not_confirmed`.",
     )
 
 

@@ -26,10 +26,19 @@ class SoftwareProduct(TenantOwned):
         APP_VERSION = "app_version", "app version"
         OS_VERSION = "os_version", "OS version"
 
+    class FileFormat(models.TextChoices):
+        """Which files the packages of the product may have."""
+
+        ANY = "any", "any file"
+        APK = "apk", "Android packages (APK)"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64)
     versioning = models.CharField(max_length=6, choices=CHOICES, default=PEP_440)
     reports = models.CharField(max_length=11, choices=Reports.choices, default=Reports.APP_VERSION)
+    file_format = models.CharField(
+        max_length=3, choices=FileFormat.choices, default=FileFormat.ANY, db_default=FileFormat.ANY
+    )
     created_at = models.DateTimeField()
 
     manage_role: ClassVar[Role] = Role.ADMIN

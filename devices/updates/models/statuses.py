@@ -47,8 +47,10 @@ class UpdateStatus(TenantOwned):
     """The update of a device in a rollout. Rows are kept as the device's update history.
 
     `version` is the target version, and `package` is the package of this version. A
-    rollback can have a target version without a package. `installed_at` is when the
-    device was first online with the target version.
+    rollback can have a target version without a package. `status_since` is when the device
+    began to download or to install. `installations` counts how often it reported that it has
+    installed the version in this attempt. `installed_at` is when the device was first online
+    with the target version.
     """
 
     # The foreign keys need no index, because the indexes below start with these columns.
@@ -73,6 +75,8 @@ class UpdateStatus(TenantOwned):
     error = models.CharField(max_length=500, blank=True)
     opened_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
+    status_since = models.DateTimeField(null=True)
+    installations = models.PositiveSmallIntegerField(default=0, db_default=0)
     heard_at = models.DateTimeField(null=True)
     installed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)

@@ -1,6 +1,6 @@
 """Select the update that a device is offered, and admit the download of its package."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Case, IntegerField, Value, When
 
 from devices.configurations.services.effective import document_of
-from devices.registry.models import Device, NextSteps
+from devices.registry.models import Device, DeviceHardware, NextSteps
 from devices.updates.errors import DownloadsBusy, UpdateNotDue, UpdateNotFound
 from devices.updates.models import (
     Deployment,
@@ -37,6 +37,8 @@ EXCLUSION_MESSAGES = {
     "model": "The package is for other models.",
     "moved_on": "The device runs another version now.",
     "minimum_version": "The device's version is older than the minimum version.",
+    "android_version": "The package needs a newer Android than the device has.",
+    "abi": "The package has no native libraries for the device's processor.",
 }
 
 
@@ -102,6 +104,7 @@ def claim_download(device: Device, package_id: UUID, *, now: datetime) -> Softwa
     rows.filter(status=Status.PENDING).update(
         status=Status.DOWNLOADING,
         started_at=now,
+        status_since=now,
         heard_at=now,
         from_version=row.from_version if keeps else reported,
     )
@@ -159,7 +162,16 @@ def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:
         order = compare_reported(reported, original.package.version, versioning)
         return None if order == 0 else "moved_on"
     assert row.package is not None
-    return targets.exclusion_reason(row.package, model=device.model, version=reported)
+    values = targets.Reported(reported, device.model, device.os_version, _abis(row.package, device))
+    return targets.exclusion_reason(row.package, values)
+
+
+def _abis(package: SoftwareUpdate, device: Device) -> Sequence[str]:
+    """Return the ABIs of a device, if the package depends on them."""
+    if not (package.apk or {}).get("abis"):
+        return ()
+    hardware = DeviceHardware.objects.filter(device=device).first()
+    return hardware.abis if hardware else ()
 
 
 def _window(rollout: Deployment, device: Device, now: datetime) -> WindowState:

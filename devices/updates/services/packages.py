@@ -13,9 +13,7 @@ from django.db.models import Sum
 from core.errors import DomainError
 from core.querysets import first_or_raise
 from core.uploads import UploadedFile
-from devices.updates import apk
 from devices.updates.errors import (
-    InvalidApk,
     InvalidPackage,
     InvalidVersion,
     PackageFileChanged,
@@ -30,7 +28,7 @@ from devices.updates.errors import (
 )
 from devices.updates.events import PackageReleased, PackageUploaded, PackageWithdrawn
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
-from devices.updates.services import package_files, products, rollout_control, signing
+from devices.updates.services import apk_checks, package_files, products, rollout_control, signing
 from devices.updates.versions import MalformedVersion, compare_versions, parse_version
 from events.services.outbox import record
 from tenants.context import current_caller
@@ -132,8 +130,7 @@ def receive(
         PackageImmutable: the package is not a draft.
         InvalidPackage: the file is empty, or `sha256` is malformed.
         WrongChecksum: the hash of the file differs. Nothing is stored.
-        InvalidApk: the Android package is damaged, or is another version or
-            application. Nothing is stored.
+        InvalidApk: see `apk_checks.read_file`. Nothing is stored.
         UploadTooLarge, QuotaExceeded: the file is too large. Nothing is stored.
     """
     check_sha256(sha256)
@@ -141,7 +138,7 @@ def receive(
         raise WrongChecksum
     if not spooled.size:
         raise InvalidPackage("The file is empty.")
-    manifest = _read_apk(package, spooled.path)
+    content = apk_checks.read_file(package, spooled.path)
     check_receivable(package, length=spooled.size)
     name = package_files.store(package.pk, spooled)
     try:
@@ -151,7 +148,7 @@ def receive(
             transaction.on_commit(partial(package_files.delete, row.stored_name), robust=True)
             row.stored_name, row.uploaded_at = name, now
             row.size, row.sha256 = spooled.size, spooled.sha256
-            row.apk = manifest.as_json() if manifest else None
+            row.apk = content.as_json() if content else None
             row.signature = signing.signature(row, key, now=now)
             row.save()
             record(
@@ -164,15 +161,25 @@ def receive(
 
 
 @transaction.atomic
-def release(*, package: SoftwareUpdate, sha256: str | None = None, now: datetime) -> SoftwareUpdate:
+def release(
+    *,
+    package: SoftwareUpdate,
+    sha256: str | None = None,
+    confirm_signer: bool = False,
+    now: datetime,
+) -> SoftwareUpdate:
     """Release the draft of a package. A released package is immutable and can be rolled out.
 
     Args:
         sha256: hash of the file that the member has checked; None skips the check.
+        confirm_signer: the member confirms that the file has another signer than the product's
+            released packages, or none.
 
     Raises:
         PackageFileChanged: the file has another hash now.
-        InvalidApk: another application was released for this product meanwhile.
+        InvalidApk: another application, or a higher version code, was released for this
+            product meanwhile.
+        SignerNotConfirmed: the file has another signer, and `confirm_signer` is False.
         PackageImmutable: the package is not a draft.
         PackageWithoutFile: the package has no file.
     """
@@ -183,7 +190,8 @@ def release(*, package: SoftwareUpdate, sha256: str | None = None, now: datetime
     if sha256 is not None and sha256 != row.sha256:
         raise PackageFileChanged
     if row.apk is not None:
-        _check_application(row, row.apk["application_id"])
+        apk_checks.check_application(row, row.apk["application_id"], row.apk["version_code"])
+        apk_checks.check_signer(row, is_confirmed=confirm_signer)
     row.state, row.released_at = State.RELEASED, now
     row.save(update_fields=["state", "released_at"])
     record([PackageReleased(**event_fields(row, now), sha256=row.sha256)])
@@ -304,39 +312,6 @@ def _validate(row: SoftwareUpdate) -> None:
     if compare_versions(row.minimum_version, row.version, versioning) != -1:
         sentence = "The minimum version must be older than the package's version."
         raise InvalidVersion(sentence, field="minimum_version")
-
-
-def _read_apk(package: SoftwareUpdate, path: str) -> apk.ApkManifest | None:
-    """Return the manifest of a file; None if the file is no Android package.
-
-    Raises:
-        InvalidApk: the file is damaged, or is another version or application.
-    """
-    try:
-        manifest = apk.read_manifest(path)
-    except apk.MalformedApk as error:
-        raise InvalidApk(str(error)) from error
-    if manifest is None:
-        return None
-    version = manifest.version_name
-    if version is not None and version != package.version:
-        raise InvalidApk(f"The file is version {version}, not {package.version}.")
-    _check_application(package, manifest.application_id)
-    return manifest
-
-
-def _check_application(package: SoftwareUpdate, application_id: str) -> None:
-    """Check that a package has the same application id as the product's released packages.
-
-    Raises:
-        InvalidApk: the application id differs.
-    """
-    released = SoftwareUpdate.objects.filter(product=package.product).released()
-    ids = released.exclude(apk=None).values_list("apk__application_id", flat=True)
-    expected = ids.first()
-    if expected is not None and expected != application_id:
-        sentence = f"The file is application {application_id}, not {expected}."
-        raise InvalidApk(sentence)
 
 
 def _lock_draft(package: SoftwareUpdate) -> SoftwareUpdate:

@@ -15,17 +15,24 @@ from events.services.outbox import record
 from tenants.context import current_tenant_id
 
 Reports = SoftwareProduct.Reports
+FileFormat = SoftwareProduct.FileFormat
 
 
 @transaction.atomic
 def create(
-    *, name: str, versioning: str = PEP_440, reports: str = Reports.APP_VERSION, now: datetime
+    *,
+    name: str,
+    versioning: str = PEP_440,
+    reports: str = Reports.APP_VERSION,
+    file_format: str = FileFormat.ANY,
+    now: datetime,
 ) -> SoftwareProduct:
     """Create a product.
 
     Args:
-        versioning: versioning scheme, `pep440` or `semver`.
+        versioning: versioning scheme, a value of `versions.CHOICES`.
         reports: which version reported by a device is the version of this product.
+        file_format: which files the packages may have.
 
     Raises:
         InvalidProduct: the name is empty, or another value is not a valid choice.
@@ -40,11 +47,14 @@ def create(
     if reports not in Reports.values:
         sentence = f"Unknown version. Choose one of {', '.join(Reports.values)}."
         raise InvalidProduct(sentence, field="reports")
+    if file_format not in FileFormat.values:
+        sentence = f"Unknown format. Choose one of {', '.join(FileFormat.values)}."
+        raise InvalidProduct(sentence, field="file_format")
     transaction_lock(f"products of {current_tenant_id()}")
     if SoftwareProduct.objects.filter(name=name).exists():
         raise ProductExists
     return SoftwareProduct.objects.create(
-        name=name, versioning=versioning, reports=reports, created_at=now
+        name=name, versioning=versioning, reports=reports, file_format=file_format, created_at=now
     )
 
 

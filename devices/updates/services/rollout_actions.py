@@ -6,7 +6,7 @@ Then the findings (see `rollout_decision.Finding`) are handled. This skips locke
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -32,9 +32,18 @@ from events.services.outbox import record
 Row = UpdateStatus
 Handler = Callable[[Deployment, list[Row], datetime], None]
 
-NOT_BACK = ("not_back", "The device did not come back with the new version in time.")
-REVERTED = ("reverted", "The device had the new version and runs another one now.")
+REVERTED = "The device had the new version and runs another one now."
 ABORTED = "The rollout was aborted."
+RETRIED_FIELDS = (
+    "attempt",
+    "status",
+    "progress",
+    "installed_at",
+    "started_at",
+    "heard_at",
+    "status_since",
+    "installations",
+)
 
 
 def apply_to_devices(rollout: Deployment, decision: DeviceDecision, *, now: datetime) -> bool:
@@ -52,7 +61,11 @@ def apply_to_devices(rollout: Deployment, decision: DeviceDecision, *, now: date
     is_busy = decision.starts or decision.opening is not None
     candidates = rollout_snapshot.findings(rollout, now=now)
     for finding in decision.findings:
-        rows = status_changes.lock(candidates[finding].select_related("deployment"))
+        limit = BATCH
+        if finding == Finding.RETRIED:
+            limit = min(limit, opened_in_minute(rollout, now=now)[2])
+        found = candidates[finding].select_related("deployment__product")
+        rows = status_changes.lock(found, limit=limit)
         if rows:
             _HANDLERS[finding](rollout, rows, now)
         can_repeat = finding in (Finding.RETRIED, Finding.STOPPED)
@@ -143,7 +156,7 @@ def _start_soak_time(rollout: Deployment, rows: list[Row], now: datetime) -> Non
 
 def _wait_again(rollout: Deployment, rows: list[Row], now: datetime) -> None:
     """Reset stalled downloads to pending, because the devices no longer report."""
-    _write(rows, status=Status.PENDING, progress=0, started_at=None)
+    _write(rows, status=Status.PENDING, progress=0, started_at=None, status_since=None)
 
 
 def _supersede(rollout: Deployment, rows: list[Row], now: datetime) -> None:
@@ -158,15 +171,47 @@ def _complete(rollout: Deployment, rows: list[Row], now: datetime) -> None:
     status_changes.complete(rows, now=now)
 
 
-def _fail_for_alert(rollout: Deployment, rows: list[Row], now: datetime) -> None:
-    status_changes.fail(rows, _first_alert, now=now)
-
-
-def _fail(reason: tuple[str, str]) -> Handler:
+def _fail(reason_for: Callable[[Row], tuple[str, str]]) -> Handler:
     def act(rollout: Deployment, rows: list[Row], now: datetime) -> None:
-        status_changes.fail(rows, lambda row: reason, now=now)
+        status_changes.fail(rows, reason_for, now=now)
 
     return act
+
+
+def _fail_overdue(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    minutes = rollout.deadline_minutes
+    deadline = now - timedelta(minutes=minutes)
+
+    def reason(row: Row) -> tuple[str, str]:
+        if row.heard_at is not None and row.heard_at < deadline:
+            return "not_back", "The device did not come back with the new version in time."
+        sentence = f"The device was still installing the update after {minutes:,} minutes."
+        return "installing_too_long", sentence
+
+    status_changes.fail(rows, reason, now=now)
+
+
+def _endless_download(row: Row) -> tuple[str, str]:
+    return "downloading_too_long", "The device was still downloading the update after a day."
+
+
+def _unreadable_version(row: Row) -> tuple[str, str]:
+    return (
+        "unreadable_version",
+        f"The device reports {_reported(row)}, which this product's numbering cannot read.",
+    )
+
+
+def _kept_old_version(row: Row) -> tuple[str, str]:
+    return (
+        "kept_old_version",
+        f"The device installed the update {row.installations} times and still runs"
+        f" {_reported(row) or 'an unknown version'}.",
+    )
+
+
+def _reported(row: Row) -> str:
+    return str(getattr(row.device, row.deployment.product.reports))
 
 
 def _first_alert(row: Row) -> tuple[str, str]:
@@ -176,26 +221,25 @@ def _first_alert(row: Row) -> tuple[str, str]:
 
 
 def _retry(rollout: Deployment, rows: list[Row], now: datetime) -> None:
-    """Start another attempt for failed devices, or cancel updates that are obsolete."""
+    """Start another attempt for failed devices, or cancel updates that are obsolete.
+
+    Another attempt counts for the rate of the rollout, as the first offer does.
+    """
     devices = rollout_snapshot.failed_devices(rollout, rows)
     statuses = {row.pk: retry_status(devices[row.pk]) for row in rows}
     moved_on = [row for row in rows if statuses[row.pk] == Status.CANCELLED]
     status_changes.cancel(moved_on, code="superseded", sentence=SUPERSEDED, now=now)
     again = [row for row in rows if statuses[row.pk] != Status.CANCELLED]
+    since, opened, _ = opened_in_minute(rollout, now=now)
+    rollout.paced_from, rollout.paced = since, opened + len(again)
     for row in again:
         is_installed = statuses[row.pk] == Status.INSTALLING
         row.attempt += 1
         row.status = statuses[row.pk]
         row.progress = 100 if is_installed else 0
         row.installed_at = row.started_at = row.heard_at = now if is_installed else None
-    _write(
-        again,
-        error_code="",
-        error="",
-        ended_at=None,
-        opened_at=now,
-        also=("attempt", "status", "progress", "installed_at", "started_at", "heard_at"),
-    )
+        row.status_since, row.installations = row.started_at, 0
+    _write(again, error_code="", error="", ended_at=None, opened_at=now, also=RETRIED_FIELDS)
 
 
 def _write(rows: Sequence[Row], *, also: Collection[str] = (), **columns: Any) -> None:
@@ -212,11 +256,14 @@ def _write(rows: Sequence[Row], *, also: Collection[str] = (), **columns: Any) -
 _HANDLERS: Mapping[Finding, Handler] = {
     Finding.ARRIVED: _start_soak_time,
     Finding.SUPERSEDED: _supersede,
-    Finding.REVERTED: _fail(REVERTED),
-    Finding.ALERTED: _fail_for_alert,
+    Finding.REVERTED: _fail(lambda row: ("reverted", REVERTED)),
+    Finding.ALERTED: _fail(_first_alert),
     Finding.PROVEN: _complete,
-    Finding.OVERDUE: _fail(NOT_BACK),
+    Finding.UNREADABLE: _fail(_unreadable_version),
+    Finding.KEPT_OLD: _fail(_kept_old_version),
+    Finding.OVERDUE: _fail_overdue,
     Finding.STALLED: _wait_again,
+    Finding.ENDLESS: _fail(_endless_download),
     Finding.RETRIED: _retry,
     Finding.STOPPED: _stop,
 }

@@ -36,7 +36,10 @@ class Finding(StrEnum):
     REVERTED = "reverted"  # had the new version and runs another one now
     ALERTED = "alerted"  # raised an alert in its soak time
     PROVEN = "proven"  # online with the new version after the soak time, without an alert
-    OVERDUE = "overdue"  # no message for too long while it installed
+    UNREADABLE = "unreadable"  # installed it, and reports a version that cannot be read
+    KEPT_OLD = "kept_old"  # installed it several times, and keeps another version
+    OVERDUE = "overdue"  # installs for too long
+    ENDLESS = "endless"  # reports for days that it downloads
     STALLED = "stalled"  # no message for too long while it downloaded
     RETRIED = "retried"  # failed, and a member asked for another attempt
     STOPPED = "stopped"  # has not started, and the rollout was aborted
@@ -146,7 +149,8 @@ class Progress:
 
     `failed` of `tried` devices count against the failure threshold. `is_waiting` is False
     if the rollout has ended and has no open updates. `is_started` is False if the rollout
-    has ended and no device has started an open update.
+    has ended and no device has started an open update. `is_retrying` is True if the rate has not
+    yet allowed another attempt of all failed devices that a member wants to retry.
     """
 
     state: str
@@ -159,6 +163,7 @@ class Progress:
     tried: int
     is_waiting: bool
     is_started: bool
+    is_retrying: bool = False
     ended_at: datetime | None = None
 
 
@@ -222,7 +227,7 @@ def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
             moves=[(wave.number, WaveState.FAILED) for wave in failing],
             interval=interval,
         )
-    if progress.state != State.RUNNING:
+    if progress.state != State.RUNNING or progress.is_retrying:
         return WaveDecision(interval=interval)
     waiting = [wave for wave in progress.waves if wave.state == WaveState.WAITING]
     moves: list[tuple[int, str]] = []
@@ -358,7 +363,7 @@ def _opening(batch: Batch) -> Opening | None:
 
 def _interval(progress: Progress, now: datetime) -> timedelta | None:
     """Return the time until the next step of a rollout; None if no further step is needed."""
-    if progress.state not in (State.FINISHED, State.ABORTED):
+    if progress.state not in (State.FINISHED, State.ABORTED) or progress.is_retrying:
         return INTERVAL
     if not progress.is_waiting:
         return None

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from devices.monitoring.models import Alert
 from devices.registry.models import Device
@@ -24,6 +24,9 @@ from devices.updates.versions import compare_reported
 State = Deployment.State
 Wave = DeploymentWave.State
 Rows = QuerySet[UpdateStatus, Any]
+
+MAX_INSTALLATIONS = 3  # in one attempt
+MAX_DOWNLOAD_TIME = timedelta(days=1)
 
 
 def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
@@ -59,6 +62,7 @@ def load_progress(rollout: Deployment) -> Progress:
         tried=tried,
         is_waiting=not is_over or remaining.exists(),
         is_started=not is_over or remaining.exclude(status=Status.PENDING).exists(),
+        is_retrying=rollout.retries_before is not None,
         ended_at=rollout.ended_at,
     )
 
@@ -70,11 +74,16 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
     Devices under way report few different versions, so one query per finding is enough.
     """
     under_way = UpdateStatus.objects.under_way().filter(deployment=rollout)
-    has_version, has_newer = _reported_versions(rollout, under_way)
+    has_version, has_newer, is_unreadable = _reported_versions(rollout, under_way)
     online = Q(device__status=Device.Status.ONLINE)
     installed = under_way.filter(installed_at__isnull=False)
     not_installed = under_way.filter(installed_at__isnull=True)
+    installing = not_installed.filter(status=Status.INSTALLING)
+    downloading = not_installed.filter(status=Status.DOWNLOADING)
+    # It has reported that the version is installed, and has connected since then.
+    came_back = installing.filter(online, progress=100, device__last_seen__gt=F("heard_at"))
     deadline = now - timedelta(minutes=rollout.deadline_minutes)
+    download_deadline = min(now - MAX_DOWNLOAD_TIME, deadline)
     alerted = Exists(
         Alert.every_tenant.raised_since(OuterRef("installed_at")).filter(device=OuterRef("device"))
     )
@@ -87,8 +96,13 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
         Finding.PROVEN: installed.filter(has_version, soaked, online).exclude(alerted),
         # A device that goes offline in its soak time is not overdue, because screens are
         # switched off at night.
-        Finding.OVERDUE: not_installed.filter(status=Status.INSTALLING, heard_at__lt=deadline),
-        Finding.STALLED: not_installed.filter(status=Status.DOWNLOADING, heard_at__lt=deadline),
+        Finding.UNREADABLE: came_back.filter(is_unreadable).select_related("device"),
+        Finding.KEPT_OLD: came_back.filter(installations__gte=MAX_INSTALLATIONS)
+        .exclude(has_version | has_newer)
+        .select_related("device"),
+        Finding.OVERDUE: installing.filter(Q(heard_at__lt=deadline) | Q(status_since__lt=deadline)),
+        Finding.STALLED: downloading.filter(heard_at__lt=deadline),
+        Finding.ENDLESS: downloading.filter(status_since__lt=download_deadline),
     }
     if rollout.retries_before is not None:
         rows[Finding.RETRIED] = UpdateStatus.objects.filter(
@@ -128,14 +142,15 @@ def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[
     }
 
 
-def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
-    """Return two conditions on update rows.
+def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q, Q]:
+    """Return three conditions on update rows.
 
-    The device of the row runs the target version, or a newer version.
+    The device of the row runs the target version, or a newer version, or it reports since the
+    installation a version that the product's versioning scheme cannot read.
     """
     product = rollout.product
     reported = f"device__{product.reports}"
-    has_version = has_newer = Q(pk__in=())
+    has_version = has_newer = is_unreadable = Q(pk__in=())
     pairs = under_way.order_by().values_list("version", reported).distinct()
     for version, value in pairs:
         order = compare_reported(value, version, product.versioning)
@@ -144,7 +159,9 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
             has_version |= condition
         elif order == 1 and rollout.package_id is not None:
             has_newer |= condition
-    return has_version, has_newer
+        elif order is None and value:
+            is_unreadable |= condition & ~Q(from_version=value)
+    return has_version, has_newer, is_unreadable
 
 
 def _failures(rollout: Deployment, statuses: Rows) -> tuple[int, int]:

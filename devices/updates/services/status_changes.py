@@ -21,8 +21,8 @@ Rows = QuerySet[UpdateStatus, Any]
 ReasonFor = Callable[[UpdateStatus], tuple[str, str]]  # error code, sentence
 
 
-def lock(rows: Rows, *, skip_locked: bool = True) -> list[UpdateStatus]:
-    """Lock and return the first `BATCH` rows of a query.
+def lock(rows: Rows, *, limit: int = BATCH, skip_locked: bool = True) -> list[UpdateStatus]:
+    """Lock and return the first `limit` rows of a query.
 
     The `NextSteps` rows of the devices are locked first. Rows that no longer match the
     query after locking are left out.
@@ -30,7 +30,7 @@ def lock(rows: Rows, *, skip_locked: bool = True) -> list[UpdateStatus]:
     Args:
         skip_locked: skip devices whose `NextSteps` row is locked by another transaction.
     """
-    devices = dict(rows.order_by("device_id").values_list("pk", "device_id")[:BATCH])
+    devices = dict(rows.order_by("device_id").values_list("pk", "device_id")[: max(0, limit)])
     if not devices:
         return []
     locked = next_steps.lock(set(devices.values()), skip_locked=skip_locked)

@@ -18,6 +18,7 @@ from django.db.models.functions import Cast
 
 from devices.registry import device_filters
 from devices.registry.models import Device
+from devices.updates.android_versions import api_level
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.versions import compare_reported
 
@@ -73,20 +74,41 @@ class Plan:
     waves: list[PlannedWave] = field(default_factory=list)
 
 
-def exclusion_reason(package: SoftwareUpdate, *, model: str, version: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a device reports about itself. A value is empty if it is unknown.
+
+    `version` is the installed version of the product.
+    """
+
+    version: str
+    model: str = ""
+    os_version: str = ""
+    abis: Sequence[str] = ()
+
+
+def columns(package: SoftwareUpdate) -> list[str]:
+    """Return the columns of devices that `Reported` needs for a package, in its order."""
+    names = [package.product.reports, "model"]
+    if (package.apk or {}).get("minimum_sdk") or (package.apk or {}).get("abis"):
+        names += ["os_version", "hardware__abis"]
+    return names
+
+
+def exclusion_reason(package: SoftwareUpdate, device: Reported) -> str | None:
     """Return why a package is not for a device; None if it is.
 
-    A device whose version is unknown gets the package, unless the package has a minimum
-    version.
-
-    Args:
-        version: version that the device reports; empty if unknown.
+    What is unknown about a device does not exclude it, except that a device whose version is
+    unknown does not get a package with a minimum version.
 
     Returns:
-        `model`, `up_to_date`, `newer` or `minimum_version`, or None.
+        `model`, `android_version`, `abi`, `up_to_date`, `newer` or `minimum_version`, or None.
     """
-    if package.target_models and model not in package.target_models:
+    if package.target_models and device.model not in package.target_models:
         return "model"
+    if (reason := _incompatibility(package.apk or {}, device)) is not None:
+        return reason
+    version = device.version
     versioning = package.product.versioning
     order = compare_reported(version, package.version, versioning) if version else None
     if order == 0:
@@ -97,6 +119,17 @@ def exclusion_reason(package: SoftwareUpdate, *, model: str, version: str) -> st
         order = compare_reported(version, package.minimum_version, versioning)
         if order is None or order < 0:
             return "minimum_version"
+    return None
+
+
+def _incompatibility(apk: Mapping[str, Any], device: Reported) -> str | None:
+    """Return why an Android package cannot be installed on a device; None if it can."""
+    minimum, level = apk.get("minimum_sdk"), api_level(device.os_version)
+    if minimum and level is not None and level < minimum:
+        return "android_version"
+    abis = apk.get("abis")
+    if abis and device.abis and not set(abis) & set(device.abis):
+        return "abi"
     return None
 
 
@@ -146,13 +179,13 @@ def plan(
 
 
 def _count_devices(package: SoftwareUpdate, devices: QuerySet[Device]) -> Plan:
-    groups = devices.order_by().values_list("model", package.product.reports)
+    groups = devices.order_by().values_list(*columns(package))
     result = Plan(found=0, eligible=0, online=0, left_out={})
     counts = groups.annotate(
         devices=Count("pk"), online=Count("pk", filter=Q(status=Device.Status.ONLINE))
     )
-    for model, version, number, online in counts:
-        reason = exclusion_reason(package, model=model, version=version)
+    for *values, number, online in counts:
+        reason = exclusion_reason(package, reported(values))
         result.found += number
         if reason is None:
             result.eligible += number
@@ -165,11 +198,34 @@ def _count_devices(package: SoftwareUpdate, devices: QuerySet[Device]) -> Plan:
 def eligible(package: SoftwareUpdate, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
     """Return the devices that the package is for, with their positions."""
     reports = package.product.reports
+    model = package.target_models[0] if package.target_models else ""
     versions = devices.order_by().values_list(reports, flat=True).distinct()
-    fits = Q(**{f"{reports}__in": [v for v in versions if _is_fit(package, v)]})
+    fitting = [v for v in versions if exclusion_reason(package, Reported(v, model)) is None]
+    fits = Q(**{f"{reports}__in": fitting})
     if package.target_models:
         fits &= Q(model__in=package.target_models)
-    return with_position(package.pk, devices.filter(fits))
+    return with_position(package.pk, devices.filter(fits & _is_compatible(package, devices)))
+
+
+def _is_compatible(package: SoftwareUpdate, devices: QuerySet[Device]) -> Q:
+    """Return a condition on devices, as `_incompatibility` decides about each of them."""
+    apk, condition = package.apk or {}, Q()
+    if apk.get("minimum_sdk"):
+        systems = devices.order_by().values_list("os_version", flat=True).distinct()
+        too_old = [v for v in systems if _incompatibility(apk, Reported("", os_version=v))]
+        condition &= ~Q(os_version__in=too_old)
+    if apk.get("abis"):
+        is_unknown = Q(hardware__isnull=True) | Q(hardware__abis__len=0)
+        condition &= is_unknown | Q(hardware__abis__overlap=apk["abis"])
+    return condition
+
+
+def reported(values: Sequence[Any]) -> Reported:
+    """Return what a device reports, from the values of `columns`."""
+    version, model, *more = values
+    if not more:
+        return Reported(version, model)
+    return Reported(version, model, os_version=more[0], abis=more[1] or ())
 
 
 def with_position(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
@@ -239,8 +295,3 @@ class _PositionsAt(Aggregate):
     def __init__(self, expression: str, *, shares: Sequence[float]) -> None:
         values = ", ".join(repr(share) for share in shares)
         super().__init__(expression, shares=f"ARRAY[{values}]::float8[]")
-
-
-def _is_fit(package: SoftwareUpdate, version: str) -> bool:
-    model = package.target_models[0] if package.target_models else ""
-    return exclusion_reason(package, model=model, version=version) is None

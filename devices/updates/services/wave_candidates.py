@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -95,23 +96,23 @@ def _to_update(
         return []  # this release of the server no longer has one of the filter's parameters
     if package.target_models:
         devices = devices.filter(model__in=package.target_models)
-    columns = ("pk", "model", package.product.reports)
+    columns = ("pk", *targets.columns(package))
     in_wave = _after(devices.filter(position__lt=wave.ceiling), "pk", wave.position)
     rows = _of_small_wave(rollout, wave, in_wave.values_list(*columns))
     if rows is None:
         known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("pk"))
         rows = list(in_wave.filter(~Exists(known)).values_list(*columns)[:BATCH])
-    promised = _promised(rollout, package, [pk for pk, _, _ in rows])
+    promised = _promised(rollout, package, [row[0] for row in rows])
     return [
         Candidate(
             device_id=pk,
             version=package.version,
             package_id=package.pk,
-            from_version=version,
+            from_version=values[0],
             fits=pk not in promised
-            and targets.exclusion_reason(package, model=model, version=version) is None,
+            and targets.exclusion_reason(package, targets.reported(values)) is None,
         )
-        for pk, model, version in rows
+        for pk, *values in rows
     ]
 
 
@@ -132,9 +133,10 @@ def _of_small_wave(
     scanned = list(rows.filter(position__gte=lower or 0).order_by()[: 2 * BATCH + 1])
     if len(scanned) > 2 * BATCH:
         return None
-    known = UpdateStatus.objects.filter(deployment=rollout, device__in=[pk for pk, _, _ in scanned])
+    known = UpdateStatus.objects.filter(deployment=rollout, device__in=[row[0] for row in scanned])
     known_ids = set(known.values_list("device_id", flat=True))
-    return sorted(row for row in scanned if row[0] not in known_ids)[:BATCH]
+    remaining = [row for row in scanned if row[0] not in known_ids]
+    return sorted(remaining, key=itemgetter(0))[:BATCH]
 
 
 def _promised(

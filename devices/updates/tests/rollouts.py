@@ -1,9 +1,6 @@
 """Test helpers: create products, packages, rollouts and devices, and send device reports."""
 
 import hashlib
-import io
-import struct
-import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,12 +28,6 @@ from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes
-RESOURCE_IDS = {
-    "versionCode": 0x0101021B,
-    "versionName": 0x0101021C,
-    "minSdkVersion": 0x0101020C,
-    "targetSdkVersion": 0x01010270,
-}
 
 
 def create_member(tenant: Tenant, role: Role = Role.ADMIN) -> User:
@@ -142,67 +133,6 @@ def install_update(rollout: Deployment, device_id: Any, now: datetime) -> None:
 def report_failure(rollout: Deployment, device_id: Any, now: datetime, **more: Any) -> None:
     fields = {"error_code": "no_space", "error": "The disk is full.", **more}
     send_report(rollout, device_id, "failed", now, **fields)
-
-
-def build_apk(
-    application_id: str = "com.example.player", *, utf8: bool = True, **attributes: Any
-) -> bytes:
-    """Build an Android package with a binary manifest, as Android's tools write it."""
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("AndroidManifest.xml", build_manifest(application_id, utf8, attributes))
-        archive.writestr("classes.dex", b"dex" * 100)
-    return data.getvalue()
-
-
-def build_manifest(application_id: str, utf8: bool, attributes: dict[str, Any]) -> bytes:
-    attributes = {"versionCode": 7, "versionName": "2.0.0", **attributes}
-    names = [name for name in attributes if name in RESOURCE_IDS]
-    texts = [*names, "package", "manifest", "application", application_id]
-    texts += [value for value in attributes.values() if isinstance(value, str)]
-    rows = [_attribute(texts, "package", application_id)]
-    rows += [_attribute(texts, name, attributes[name]) for name in names]
-    resources = struct.pack(
-        f"<HHI{len(names)}I", 0x0180, 8, 8 + 4 * len(names), *(RESOURCE_IDS[name] for name in names)
-    )
-    chunks = (
-        _strings(texts, utf8)
-        + resources
-        + _element(texts.index("manifest"), rows)
-        + _element(texts.index("application"), [])
-    )
-    return struct.pack("<HHI", 3, 8, 8 + len(chunks)) + chunks
-
-
-def _strings(texts: list[str], utf8: bool) -> bytes:
-    offsets, data = [], b""
-    for text in texts:
-        offsets.append(len(data))
-        if utf8:
-            raw = text.encode()
-            data += bytes([len(text), len(raw)]) + raw + b"\0"
-        else:
-            data += struct.pack("<H", len(text)) + text.encode("utf-16-le") + b"\0\0"
-    data += b"\0" * (-len(data) % 4)
-    start = 28 + 4 * len(texts)
-    head = struct.pack(
-        "<HHIIIIII", 1, 28, start + len(data), len(texts), 0, 0x100 if utf8 else 0, start, 0
-    )
-    return head + struct.pack(f"<{len(texts)}I", *offsets) + data
-
-
-def _attribute(texts: list[str], name: str, value: Any) -> bytes:
-    is_text = isinstance(value, str)
-    number = texts.index(value) if is_text else value
-    raw = number if is_text else 0xFFFFFFFF
-    kind = 0x03 if is_text else 0x10
-    return struct.pack("<IIIHBBI", 0xFFFFFFFF, texts.index(name), raw, 8, 0, kind, number)
-
-
-def _element(name: int, rows: list[bytes]) -> bytes:
-    body = struct.pack("<IIIIHHHHHH", 1, 0xFFFFFFFF, 0xFFFFFFFF, name, 20, 20, len(rows), 0, 0, 0)
-    data = body + b"".join(rows)
-    return struct.pack("<HHI", 0x0102, 16, 8 + len(data)) + data
 
 
 def create_rollout_rows(

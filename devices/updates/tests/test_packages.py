@@ -1,5 +1,6 @@
 """Tests of creating, uploading, releasing and withdrawing packages, and of products."""
 
+import gzip
 import hashlib
 import io
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from core.jws import base64url_decode
 from devices.configurations.services import effective
 from devices.registry.models import Device
 from devices.remote_control.tests.remote_control import claims, errors
-from devices.updates.models import SoftwareUpdate, UpdateSigningKey
+from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey
 from devices.updates.services import packages, signing
+from devices.updates.tests.packages import SIGNER, build_apk, sign
 from devices.updates.tests.rollouts import (
     CONTENT,
-    build_apk,
     create_devices,
     create_draft,
     create_member,
@@ -261,7 +262,110 @@ def test_the_manifest_of_an_android_package_is_stored(publisher: APIClient, now:
         "version_code": 7,
         "minimum_sdk": 28,
         "target_sdk": None,
+        "application_label": None,
+        "signers": [],
+        "abis": [],
     }
+
+
+@pytest.fixture
+def apk_product(acting: Tenant, now: datetime) -> SoftwareProduct:
+    return create_product(now, "signage", file_format="apk")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<!DOCTYPE html><html>", gzip.compress(b"player"), b"\0" * 5000],
+    ids=["html", "gzip", "zeros"],
+)
+def test_a_product_of_android_packages_accepts_no_other_files(
+    publisher: APIClient, now: datetime, apk_product: SoftwareProduct, content: bytes
+) -> None:
+    package = post_package(publisher, now, product="signage")
+
+    assert errors(put(publisher, package["id"], content)) == (400, [("invalid_apk", None)])
+
+
+def test_a_product_with_a_released_android_package_accepts_no_other_files(
+    publisher: APIClient, now: datetime, tmp_path: Path
+) -> None:
+    create_released_package(now, tmp_path / "in", "1.9", content=build_apk(versionName="1.9"))
+    package = post_package(publisher, now)
+
+    assert errors(put(publisher, package["id"], b"\0" * 5000)) == (400, [("invalid_apk", None)])
+
+
+def test_a_web_page_is_not_accepted_as_a_file(publisher: APIClient, now: datetime) -> None:
+    package = post_package(publisher, now)
+
+    response = put(publisher, package["id"], b"\r\n <html><body>Sign in</body></html>")
+
+    assert errors(response) == (400, [("invalid_apk", None)])
+
+
+def release(publisher: APIClient, package: dict[str, Any], **fields: Any) -> Any:
+    return publisher.post(f"{PACKAGES}/{package['id']}/release", fields)
+
+
+def test_an_android_package_without_a_signature_needs_a_confirmation(
+    publisher: APIClient, now: datetime, apk_product: SoftwareProduct
+) -> None:
+    package = post_package(publisher, now, product="signage")
+    put(publisher, package["id"], build_apk())
+
+    refused = release(publisher, package)
+    confirmed = release(publisher, package, confirm_signer=True)
+
+    assert errors(refused) == (409, [("signer_not_confirmed", "confirm_signer")])
+    assert confirmed.json()["state"] == "released"
+
+
+def test_another_signer_needs_a_confirmation(
+    publisher: APIClient, now: datetime, tmp_path: Path
+) -> None:
+    first = sign(build_apk(versionName="1.9"))
+    create_released_package(now, tmp_path / "in", "1.9", content=first)
+    package = post_package(publisher, now)
+
+    put(publisher, package["id"], sign(build_apk(), b"another certificate"))
+    assert errors(release(publisher, package))[1] == [("signer_not_confirmed", "confirm_signer")]
+    put(publisher, package["id"], sign(build_apk()))
+
+    assert release(publisher, package).json()["apk"]["signers"] == [SIGNER]
+
+
+def test_a_lower_version_code_is_rejected(
+    publisher: APIClient, now: datetime, tmp_path: Path
+) -> None:
+    older = build_apk(versionName="1.9", versionCode=20)
+    create_released_package(now, tmp_path / "in", "1.9", content=older)
+    package = post_package(publisher, now)
+
+    lower = put(publisher, package["id"], build_apk(versionCode=19))
+    equal = put(publisher, package["id"], build_apk(versionCode=20))
+
+    assert errors(lower) == (400, [("invalid_apk", None)])
+    assert "lower than 20" in lower.json()["errors"][0]["detail"]
+    assert equal.status_code == 200
+
+
+def test_a_version_code_can_be_the_version_of_a_product(
+    publisher: APIClient, acting: Tenant, now: datetime
+) -> None:
+    create_product(now, "signage", versioning="code")
+    package = post_package(publisher, now, product="signage", version="200")
+
+    other = put(publisher, package["id"], build_apk(versionCode=199))
+    same = put(publisher, package["id"], build_apk(versionCode=200, versionName="2.0-beta"))
+
+    assert errors(other) == (400, [("invalid_apk", None)])
+    assert same.status_code == 200
+
+
+def test_a_version_name_may_be_written_in_another_way(publisher: APIClient, now: datetime) -> None:
+    package = post_package(publisher, now)
+
+    assert put(publisher, package["id"], build_apk(versionName="v2.0 (7)")).status_code == 200
 
 
 def test_an_android_package_of_another_version_or_application_is_rejected(

@@ -13,7 +13,7 @@ from devices.registry.models import Device
 from devices.registry.services.retirement import retire
 from devices.updates.errors import RolloutStateConflict
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.services import rollout_control, rollout_tick
+from devices.updates.services import rollout_control, rollout_tick, rollouts
 from devices.updates.services.targets import WaveSize
 from devices.updates.tests.rollouts import (
     create_devices,
@@ -812,3 +812,126 @@ def test_the_number_of_queries_does_not_depend_on_the_fleet_size(
         assert queries(200) <= queries(2) + 24
     finally:
         connection.force_debug_cursor = False
+
+
+def test_a_device_that_reports_forever_that_it_installs_fails(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now, deadline_minutes=5)
+    run_due_steps(now)
+    for seconds in range(0, 330, 28):
+        send_report(rollout, device.pk, "installing", now + timedelta(seconds=seconds))
+
+    run_due_steps(now + timedelta(seconds=331))
+
+    failed = UpdateStatus.objects.get()
+    assert (failed.status, failed.error_code) == ("failed", "installing_too_long")
+    assert failed.error == "The device was still installing the update after 5 minutes."
+
+
+def test_a_device_that_reports_for_a_day_that_it_downloads_fails(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
+    for hours in range(24):
+        send_report(rollout, device.pk, "downloading", now + timedelta(hours=hours))
+        run_due_steps(now + timedelta(hours=hours))
+    assert status_counts(rollout) == {"downloading": 1}
+
+    send_report(rollout, device.pk, "downloading", now + timedelta(hours=24))
+    run_due_steps(now + timedelta(hours=24, seconds=1))
+
+    assert UpdateStatus.objects.get().error_code == "downloading_too_long"
+
+
+def install_and_come_back(
+    rollout: Deployment, device: Device, now: datetime, version: str = "1.0.0"
+) -> None:
+    """Report an installation, and connect a minute later with a version."""
+    for status in ("downloading", "installing", "installed", "installed"):
+        send_report(rollout, device.pk, status, now)
+    Device.objects.filter(pk=device.pk).update(app_version=version, last_seen=later(now))
+    run_due_steps(later(now, 1.5))
+
+
+def test_a_device_that_installs_three_times_and_keeps_its_version_fails(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
+    install_and_come_back(rollout, device, now)
+    install_and_come_back(rollout, device, later(now, 5))
+    assert status_counts(rollout) == {"installing": 1}
+
+    install_and_come_back(rollout, device, later(now, 10))
+
+    failed = UpdateStatus.objects.get()
+    assert (failed.status, failed.error_code) == ("failed", "kept_old_version")
+    assert failed.error == "The device installed the update 3 times and still runs 1.0.0."
+
+
+def test_a_device_that_succeeds_at_its_third_installation_completes(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
+    for minutes in (0, 5):
+        install_and_come_back(rollout, device, later(now, minutes))
+
+    install_and_come_back(rollout, device, later(now, 10), version="2.0.0")
+
+    assert status_counts(rollout) == {"completed": 1}
+
+
+def test_repeated_and_late_reports_do_not_count_as_installations(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
+    for status in ("installing", "installed", "downloading", "installing", "installed") * 3:
+        send_report(rollout, device.pk, status, now)
+
+    assert UpdateStatus.objects.get().installations == 1
+
+
+def test_a_version_that_cannot_be_read_is_the_reason_at_once(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
+
+    install_and_come_back(rollout, device, now, version="release-two")
+
+    failed = UpdateStatus.objects.get()
+    assert (failed.status, failed.error_code) == ("failed", "unreadable_version")
+    assert failed.error == (
+        "The device reports release-two, which this product's numbering cannot read."
+    )
+
+
+def test_another_attempt_respects_the_rate(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    devices = create_devices(acting, 10)
+    rollout = start_rollout(package, admin, now, failure_percent=100, success_percent=0)
+    run_due_steps(now)
+    rollouts.change(deployment=rollout, rate=4, now=now)
+    for device in devices:
+        report_failure(rollout, device.pk, now)
+    run_due_steps(later(now))
+
+    rollout_control.retry(deployment=rollout, now=later(now, 2))
+
+    numbers = []
+    for seconds in (120, 150, 180, 220, 245):
+        run_due_steps(now + timedelta(seconds=seconds))
+        numbers.append(status_counts(rollout).get("pending", 0))
+    assert numbers == [4, 4, 8, 8, 10]
+    assert state_of(rollout) == "running"

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from devices.registry.models import Device
+from devices.registry.models import Device, DeviceHardware
 from devices.registry.tests.factories import TagFactory
 from devices.remote_control.tests.remote_control import errors
 from devices.updates.errors import NoEligibleDevices, SecondApproverRequired
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.services import policies, rollout_control, rollouts, targets
+from devices.updates.services import offers, policies, rollout_control, rollouts, targets
 from devices.updates.services.targets import WaveSize
+from devices.updates.tests.packages import build_apk
 from devices.updates.tests.rollouts import (
     create_devices,
     create_member,
@@ -31,6 +32,7 @@ from tenants.models import Role, Tenant, User
 
 pytestmark = pytest.mark.django_db
 ROLLOUTS = "/updates/rollouts"
+NEEDS_ANDROID_11 = build_apk(minSdkVersion=30)
 
 Member = Callable[..., APIClient]
 
@@ -234,6 +236,7 @@ def test_quarantined_and_retired_devices_are_left_out(
         ({"minimum_version": "1.5"}, {"app_version": ""}, {"minimum_version": 1}),
         ({}, {"app_version": "2.0"}, {"up_to_date": 1}),
         ({}, {"app_version": "2.1"}, {"newer": 1}),
+        ({"content": NEEDS_ANDROID_11}, {"os_version": "Android 9"}, {"android_version": 1}),
     ],
 )
 def test_a_rollout_without_devices_is_rejected_with_the_reason(
@@ -253,6 +256,51 @@ def test_a_rollout_without_devices_is_rejected_with_the_reason(
 
     assert error.value.current == {"left_out": left_out}
     assert not Deployment.objects.exists()
+
+
+def test_devices_that_cannot_install_an_android_package_are_left_out(
+    acting: Tenant, admin: User, now: datetime, tmp_path: Path
+) -> None:
+    """The rows of what devices report: Android version, and ABIs."""
+    reported: list[tuple[str, list[str] | None]] = [
+        ("11", ["arm64-v8a", "armeabi-v7a"]),
+        ("11", None),
+        ("", []),
+        ("Android 9", ["arm64-v8a"]),
+        ("12", ["x86"]),
+    ]
+    fleet = [create_devices(acting, 1, os_version=version)[0] for version, _ in reported]
+    for device, (_, abis) in zip(fleet, reported, strict=True):
+        DeviceHardware.objects.filter(device=device).delete()
+        if abis is not None:
+            DeviceHardware.objects.create(device=device, abis=abis)
+    content = build_apk(minSdkVersion=30, abis=["arm64-v8a"])
+    package = create_released_package(now, tmp_path / "in", content=content)
+
+    plan = rollouts.preview(package=package, values={}, now=now)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
+
+    assert (plan.eligible, plan.left_out) == (3, {"android_version": 1, "abi": 1})
+    assert devices_in(rollout) == {device.pk for device in fleet[:3]}
+
+
+def test_an_update_that_a_device_cannot_install_any_more_is_not_offered(
+    acting: Tenant, admin: User, now: datetime, tmp_path: Path
+) -> None:
+    (device,) = create_devices(acting, 1, os_version="11")
+    content = build_apk(minSdkVersion=30)
+    rollout = start_rollout(
+        create_released_package(now, tmp_path / "in", content=content), admin, now
+    )
+    run_due_steps(now)
+    Device.objects.update(os_version="9")
+
+    assert offers.current_offer(Device.objects.get(), now=now) is None
+
+    update = UpdateStatus.objects.get(deployment=rollout, device=device)
+    assert (update.status, update.error_code) == ("cancelled", "android_version")
+    assert update.error == "The package needs a newer Android than the device has."
 
 
 def test_a_device_without_a_known_version_is_eligible(

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.updates.android_versions import api_level
 from devices.updates.versions import (
     PEP_440,
     SEMANTIC,
+    VERSION_CODE,
     MalformedVersion,
     compare_reported,
     compare_versions,
@@ -41,6 +43,8 @@ def test_versions_are_ordered(one: str, other: str, versioning: str, order: int)
         ("1.0", SEMANTIC),
         ("01.0.0", SEMANTIC),
         ("1" * 65, PEP_440),
+        ("2.0", VERSION_CODE),
+        ("2100000001", VERSION_CODE),
     ],
 )
 def test_a_malformed_version_raises_an_error(text: str, versioning: str) -> None:
@@ -69,6 +73,11 @@ def test_a_malformed_version_raises_an_error(text: str, versioning: str) -> None
         ("2.0-rc.1", "2.0.0", SEMANTIC, -1),
         ("nightly", "2.0.0", SEMANTIC, None),
         ("", "2.0.0", SEMANTIC, None),
+        ("200", "200", VERSION_CODE, 0),
+        ("2.0 (200)", "200", VERSION_CODE, 0),
+        ("2.0+199", "200", VERSION_CODE, -1),
+        ("2.0 build 201", "200", VERSION_CODE, 1),
+        ("2.0", "200", VERSION_CODE, None),
     ],
 )
 def test_a_version_is_read_as_apps_write_it(
@@ -77,9 +86,29 @@ def test_a_version_is_read_as_apps_write_it(
     assert compare_reported(reported, version, versioning) == order
 
 
-@given(st.text(max_size=70), st.sampled_from([PEP_440, SEMANTIC]))
+@given(st.text(max_size=70), st.sampled_from([PEP_440, SEMANTIC, VERSION_CODE]))
 def test_any_reported_text_is_compared(reported: str, versioning: str) -> None:
-    assert compare_reported(reported, "2.0.0", versioning) in (-1, 0, 1, None)
+    version = "200" if versioning == VERSION_CODE else "2.0.0"
+    assert compare_reported(reported, version, versioning) in (-1, 0, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("os_version", "level"),
+    [
+        ("9", 28),
+        ("Android 11", 30),
+        ("7.1.2", 25),
+        ("android tv os 12.0", 31),
+        ("12L", 32),
+        ("Fire OS 7", None),
+        ("5.15.0-91-generic", None),
+        ("", None),
+    ],
+)
+def test_the_api_level_of_a_reported_android_version_is_known(
+    os_version: str, level: int | None
+) -> None:
+    assert api_level(os_version) == level
 
 
 def test_a_malformed_version_compares_only_with_itself() -> None:
