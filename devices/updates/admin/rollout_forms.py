@@ -10,6 +10,7 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from devices.configurations.schedules import DAYS
@@ -71,6 +72,12 @@ class RolloutForm(forms.Form):
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
         help_text="Leave empty to begin as soon as the rollout is started or approved.",
+    )
+    dynamic = forms.BooleanField(
+        label="Dynamic",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Also take devices that match after the start. The rollout then does not finish.",
     )
     rate = integer_field(
         "Rate (devices per minute)", TERMS["rate"], None, "Leave empty for no limit."
@@ -188,6 +195,7 @@ class RolloutForm(forms.Form):
         data = self.cleaned_data
         names = (
             "starts_at",
+            "dynamic",
             "soak_minutes",
             "deadline_minutes",
             "rate",
@@ -245,6 +253,7 @@ def _initial_values(rollout: Deployment) -> dict[str, Any]:
         **{name: rollout.filter.get(name, "") for name in FILTERS},
         "package": rollout.package,
         "name": rollout.name,
+        "dynamic": rollout.dynamic,
         "rate": rollout.rate,
         "soak_minutes": rollout.soak_minutes,
         "deadline_minutes": rollout.deadline_minutes,

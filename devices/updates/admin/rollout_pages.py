@@ -269,7 +269,7 @@ _EXCLUSION_LABELS = {
 def _field_groups(form: RolloutForm) -> list[tuple[str, list[Any]]]:
     groups = (
         ("Package", ("package", "name")),
-        ("Devices", FILTERS),
+        ("Devices", (*FILTERS, "dynamic")),
         ("Waves", ("waves", "rate", "starts_at")),
         (
             "Success and failure",

@@ -71,6 +71,11 @@ class TermFields(StrictSerializer):
         required=False,
         help_text="Maintenance windows in which devices may be updated. Empty means at any time.",
     )
+    dynamic = StrictBooleanField(
+        required=False,
+        help_text="Also take devices that match the filter after the start. The rollout then runs"
+        " until it is aborted, or until this is set to false.",
+    )
     rate = StrictIntegerField(
         required=False,
         allow_null=True,
@@ -186,6 +191,7 @@ class RolloutSerializer(serializers.Serializer[Any]):
     filter = serializers.DictField(child=serializers.CharField())
     starts_at = serializers.DateTimeField(allow_null=True)
     windows = serializers.ListField(child=serializers.DictField())
+    dynamic = serializers.BooleanField()
     rate = serializers.IntegerField(allow_null=True)
     soak_minutes = serializers.IntegerField()
     deadline_minutes = serializers.IntegerField()

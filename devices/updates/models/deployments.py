@@ -27,7 +27,8 @@ class Deployment(TenantOwned):
     """A rollout of a package to the devices that match a filter, wave by wave.
 
     A rollback is a rollout without a package. `rolls_back` is the rollout that it reverts.
-    `due_at` is when the next step is due; None if no step is left.
+    `due_at` is when the next step is due; None if no step is left. A dynamic rollout also takes
+    devices that match its filter later; `searched_at` is when it last looked for such devices.
     """
 
     class State(models.TextChoices):
@@ -52,6 +53,7 @@ class Deployment(TenantOwned):
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
     starts_at = models.DateTimeField(null=True)
     windows = models.JSONField(default=list)  # in the local time of each device
+    dynamic = models.BooleanField(default=False, db_default=False)
     rate = models.PositiveIntegerField(null=True)  # devices per minute
     soak_minutes = models.PositiveIntegerField(default=DEFAULT_SOAK_MINUTES)
     deadline_minutes = models.PositiveIntegerField(default=DEFAULT_DEADLINE_MINUTES)
@@ -72,6 +74,7 @@ class Deployment(TenantOwned):
     opened = models.PositiveIntegerField(default=0)  # devices that were offered the update
     paced_from = models.DateTimeField(null=True)  # start of the current minute, for `rate`
     paced = models.PositiveIntegerField(default=0)  # devices offered the update in this minute
+    searched_at = models.DateTimeField(null=True)
     due_at = models.DateTimeField(null=True)
 
     objects = TenantManager.from_queryset(DeploymentQuerySet)()

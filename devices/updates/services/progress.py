@@ -129,6 +129,7 @@ def settings_summary(rollout: Deployment) -> list[tuple[str, Any]]:
         filters = [f"{name} {value}" for name, value in sorted(rollout.filter.items())]
         summary += [
             ("Devices", ", ".join(filters) or "all devices"),
+            *([("Dynamic", "devices that match later are added")] if rollout.dynamic else []),
             (
                 "Success threshold",
                 f"{rollout.success_percent:g} % of a wave's reachable devices must succeed"

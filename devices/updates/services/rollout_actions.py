@@ -89,7 +89,13 @@ def apply_to_waves(
         [waves[figures.number] for figures in counted], ["counts", "counted_at"]
     )
     for number, state in decision.moves:
-        rollouts.change_wave_state(rollout, waves[number], state, now)
+        wave = waves[number]
+        if state == DeploymentWave.State.RUNNING and wave.is_open:  # late devices joined it
+            wave.is_open, wave.position = False, None
+            wave.save(update_fields=["is_open", "position"])
+        rollouts.change_wave_state(rollout, wave, state, now)
+    if decision.has_searched:
+        rollout.searched_at = now
     if decision.pause_reason:
         rollout.paused_because = decision.pause_reason[:200]
         state = Deployment.State.PAUSED
@@ -111,6 +117,7 @@ def _open(rollout: Deployment, opening: Opening, now: datetime) -> None:
     since, opened, _ = opened_in_minute(rollout, now=now)
     rollout.paced_from, rollout.paced = since, opened + offered
     rollout.opened += offered
+    rollout.counted = max(rollout.counted, rollout.opened)  # a dynamic rollout grows
     if opening.is_complete:
         wave.is_open = True
     else:

@@ -24,6 +24,7 @@ WAIT_FOR_OFFLINE = timedelta(days=1)  # for devices that installed, then went of
 
 INTERVAL = timedelta(seconds=9)  # Celery beat runs due steps every ten seconds
 INTERVAL_UNREACHABLE = timedelta(minutes=1)  # for ended rollouts, if no open update has started
+INTERVAL_SEARCH = timedelta(minutes=10)  # for dynamic rollouts that have reached all devices
 INTERVAL_OLD = timedelta(minutes=10)  # for rollouts that ended more than a day ago
 RECENT = timedelta(days=1)
 
@@ -151,6 +152,9 @@ class Progress:
     if the rollout has ended and has no open updates. `is_started` is False if the rollout
     has ended and no device has started an open update. `is_retrying` is True if the rate has not
     yet allowed another attempt of all failed devices that a member wants to retry.
+
+    A dynamic rollout is not finished when its last wave has ended. `has_late_devices` is True if
+    it has found devices that match now; None if it has not searched in this step.
     """
 
     state: str
@@ -164,6 +168,8 @@ class Progress:
     is_waiting: bool
     is_started: bool
     is_retrying: bool = False
+    is_dynamic: bool = False
+    has_late_devices: bool | None = None
     ended_at: datetime | None = None
 
 
@@ -178,6 +184,7 @@ class WaveDecision:
     moves: Sequence[tuple[int, str]] = ()  # wave number, new state
     held: tuple[int, str] | None = None
     finishes: bool = False
+    has_searched: bool = False  # for late devices of a dynamic rollout
     interval: timedelta | None = None  # until the next step; None if no step follows
 
     @property
@@ -233,7 +240,8 @@ def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
     moves: list[tuple[int, str]] = []
     if running:
         wave, *others = running
-        is_last = not waiting or progress.opened >= progress.counted
+        is_complete = progress.opened >= progress.counted and not progress.is_dynamic
+        is_last = not waiting or is_complete
         if has_passed(wave, success_percent=progress.success_percent):
             moves.append((wave.number, WaveState.PASSED))
         elif not is_settled(wave, now=now):
@@ -245,11 +253,23 @@ def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
         if others:  # an enlarged wave and the current wave are both running
             return WaveDecision(moves=moves, interval=interval)
     if not waiting:
-        return WaveDecision(moves=moves, finishes=True, interval=interval)
+        return _end(progress, moves, interval)
     following = waiting[0]
     if following.starts_at is None or following.starts_at <= now:
         moves.append((following.number, WaveState.RUNNING))
     return WaveDecision(moves=moves, interval=interval)
+
+
+def _end(
+    progress: Progress, moves: list[tuple[int, str]], interval: timedelta | None
+) -> WaveDecision:
+    """Finish a rollout whose last wave has ended. A dynamic one waits for late devices instead."""
+    if not progress.is_dynamic:
+        return WaveDecision(moves=moves, finishes=True, interval=interval)
+    if progress.has_late_devices:
+        moves = [*moves, (progress.waves[-1].number, WaveState.RUNNING)]
+    has_searched = progress.has_late_devices is not None
+    return WaveDecision(moves=moves, has_searched=has_searched, interval=interval)
 
 
 def retry_status(device: FailedDevice) -> Status:
@@ -363,7 +383,11 @@ def _opening(batch: Batch) -> Opening | None:
 
 def _interval(progress: Progress, now: datetime) -> timedelta | None:
     """Return the time until the next step of a rollout; None if no further step is needed."""
-    if progress.state not in (State.FINISHED, State.ABORTED) or progress.is_retrying:
+    is_over = progress.state in (State.FINISHED, State.ABORTED)
+    is_idle = progress.has_late_devices is False and not progress.is_waiting
+    if progress.state == State.RUNNING and is_idle:
+        return INTERVAL_SEARCH
+    if not is_over or progress.is_retrying:
         return INTERVAL
     if not progress.is_waiting:
         return None

@@ -44,6 +44,7 @@ class RolloutSettings:
     waves: Sequence[WaveSize] = DEFAULT_WAVES
     starts_at: datetime | None = None
     windows: Sequence[Mapping[str, Any]] = ()
+    dynamic: bool = False
     rate: int | None = None
     soak_minutes: int = DEFAULT_SOAK_MINUTES
     deadline_minutes: int = DEFAULT_DEADLINE_MINUTES

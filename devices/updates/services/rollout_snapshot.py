@@ -12,13 +12,14 @@ from devices.registry.models import Device
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
 from devices.updates.services.rollout_decision import (
     ENDED,
+    INTERVAL_SEARCH,
     Devices,
     FailedDevice,
     Finding,
     Progress,
     WaveFigures,
 )
-from devices.updates.services.wave_candidates import next_batch
+from devices.updates.services.wave_candidates import has_late_devices, next_batch
 from devices.updates.versions import compare_reported
 
 State = Deployment.State
@@ -45,24 +46,33 @@ def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
     )
 
 
-def load_progress(rollout: Deployment) -> Progress:
-    """Load the figures of a rollout and its waves."""
+def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
+    """Load the figures of a rollout and its waves.
+
+    A dynamic rollout whose waves have ended searches for late devices every
+    `INTERVAL_SEARCH`.
+    """
     statuses = UpdateStatus.objects.filter(deployment=rollout)
     failed, tried = _failures(rollout, statuses)
     remaining = statuses.open()
     is_over = rollout.state in (State.FINISHED, State.ABORTED)
+    waves = _wave_figures(rollout, statuses.order_by())
+    is_idle = rollout.dynamic and not {Wave.WAITING, Wave.RUNNING} & {wave.state for wave in waves}
+    is_search_due = rollout.searched_at is None or rollout.searched_at <= now - INTERVAL_SEARCH
     return Progress(
         state=rollout.state,
-        waves=_wave_figures(rollout, statuses.order_by()),
+        waves=waves,
         opened=rollout.opened,
         counted=rollout.counted,
         success_percent=rollout.success_percent,
         failure_percent=rollout.failure_percent,
         failed=failed,
         tried=tried,
-        is_waiting=not is_over or remaining.exists(),
+        is_waiting=not (is_over or is_idle) or remaining.exists(),
         is_started=not is_over or remaining.exclude(status=Status.PENDING).exists(),
         is_retrying=rollout.retries_before is not None,
+        is_dynamic=rollout.dynamic,
+        has_late_devices=has_late_devices(rollout, now=now) if is_idle and is_search_due else None,
         ended_at=rollout.ended_at,
     )
 

@@ -51,7 +51,7 @@ def advance(rollout: Deployment, *, now: datetime) -> None:
     if decision.wait_until is not None:
         due_at = decision.wait_until
     elif not apply_to_devices(rollout, decision, now=now):
-        progress = load_progress(rollout)
+        progress = load_progress(rollout, now=now)
         waves = decide_waves(progress, now=now)
         apply_to_waves(rollout, progress, waves, now=now)
         if not waves.changes_rollout:

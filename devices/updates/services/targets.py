@@ -239,9 +239,12 @@ def with_position(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, 
 
 
 def devices_of_rollout(rollout: Deployment, *, now: datetime) -> QuerySet[Device]:
-    """Return the devices that match a rollout's filter and were registered before its start."""
+    """Return the devices that match a rollout's filter.
+
+    Only a dynamic rollout has devices that were registered after its start.
+    """
     devices = matching_devices(rollout.filter, now=now)
-    return devices.filter(registered_at__lte=rollout.begun_at)
+    return devices if rollout.dynamic else devices.filter(registered_at__lte=rollout.begun_at)
 
 
 def _waves(

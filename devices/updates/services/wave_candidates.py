@@ -1,5 +1,6 @@
 """Find the next devices of the wave that is being opened. All queries are read-only."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -17,7 +18,7 @@ from devices.updates.models import (
     SoftwareUpdate,
     UpdateStatus,
 )
-from devices.updates.services import targets
+from devices.updates.services import policies, targets
 from devices.updates.services.rollout_decision import Batch, Candidate
 from devices.updates.versions import compare_reported, compare_versions
 
@@ -30,7 +31,7 @@ def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
     wave = rollout.waves.filter(state=DeploymentWave.State.RUNNING, is_open=False).first()
     if wave is None:
         return None
-    remaining = rollout.counted - rollout.opened
+    remaining = max_devices(rollout) - rollout.opened
     if remaining <= 0:
         return Batch(wave=wave.number, capacity=0, is_last=True)
     capacity = min(BATCH, opened_in_minute(rollout, now=now)[2], remaining)
@@ -40,6 +41,33 @@ def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
     return Batch(
         wave=wave.number, capacity=capacity, candidates=candidates, is_last=len(candidates) < BATCH
     )
+
+
+def max_devices(rollout: Deployment) -> int:
+    """Return how many devices a rollout may have.
+
+    A dynamic rollout that no second member has approved grows to the number above which an
+    approval is required.
+    """
+    if not rollout.dynamic or rollout.package_id is None:
+        return rollout.counted
+    if rollout.approved_by_id is not None:
+        return sys.maxsize
+    return max(rollout.counted, policies.current_policy().approval_above)
+
+
+def has_late_devices(rollout: Deployment, *, now: datetime) -> bool:
+    """Return True if devices match a dynamic rollout now that have not been offered the update."""
+    package, wave = rollout.package, rollout.waves.last()
+    if package is None or wave is None or rollout.opened >= max_devices(rollout):
+        return False
+    try:
+        devices = targets.devices_of_rollout(rollout, now=now)
+    except InvalidFilter:
+        return False
+    known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("pk"))
+    in_wave = targets.eligible(package, devices).filter(position__lt=wave.ceiling)
+    return bool(in_wave.filter(~Exists(known)).exists())
 
 
 def opened_in_minute(rollout: Deployment, *, now: datetime) -> tuple[datetime, int, int]:

@@ -10,6 +10,7 @@ from devices.updates.models import Status
 from devices.updates.services.rollout_decision import (
     INTERVAL,
     INTERVAL_OLD,
+    INTERVAL_SEARCH,
     INTERVAL_UNREACHABLE,
     Batch,
     Candidate,
@@ -117,6 +118,29 @@ class TestDevices:
             Finding.PROVEN,  # at once, if there is no soak time
             Finding.OVERDUE,
         ]
+
+
+class TestDynamicRollouts:
+    """They take devices that match later, so they do not finish."""
+
+    def test_late_devices_join_the_last_wave(self) -> None:
+        waves = (wave(1, "passed"), wave(2, "passed"))
+        snapshot = progress(*waves, is_dynamic=True, has_late_devices=True)
+
+        decision = decide_waves(snapshot, now=NOW)
+
+        assert (decision.moves, decision.finishes) == ([(2, "running")], False)
+        assert decision.has_searched
+
+    def test_without_late_devices_the_next_search_is_later(self) -> None:
+        snapshot = progress(
+            wave(1, "passed"), is_dynamic=True, has_late_devices=False, is_waiting=False
+        )
+
+        decision = decide_waves(snapshot, now=NOW)
+
+        assert (decision.moves, decision.finishes) == ([], False)
+        assert decision.interval == INTERVAL_SEARCH
 
 
 class TestWaves:

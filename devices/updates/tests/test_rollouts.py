@@ -23,6 +23,7 @@ from devices.updates.tests.rollouts import (
     create_released_package,
     devices_in,
     install_update,
+    later,
     run_due_steps,
     start_rollout,
     status_counts,
@@ -213,6 +214,53 @@ def test_a_rollout_never_exceeds_the_counted_devices(
     run_due_steps(now)
 
     assert len(devices_in(rollout)) == 2
+
+
+def test_a_dynamic_rollout_takes_devices_that_match_later(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    first, tagged = create_devices(acting, 2)
+    tag = TagFactory.create(tenant=acting, name="lobby")
+    first.device_tags.create(tenant=acting, tag=tag)
+    rollout = start_rollout(package, admin, now, filter={"tag": "lobby"}, dynamic=True)
+    (new,) = create_devices(acting, 1, registered_at=later(now, 5))
+    create_devices(acting, 1, registered_at=later(now, 5))
+    run_due_steps(now)
+    install_update(rollout, first.pk, now)
+    run_due_steps(later(now))
+
+    for device in (tagged, new):
+        device.device_tags.create(tenant=acting, tag=tag)
+    run_due_steps(later(now, 12))
+    run_due_steps(later(now, 13))
+
+    rollout.refresh_from_db()
+    assert devices_in(rollout) == {first.pk, tagged.pk, new.pk}
+    assert (rollout.state, rollout.counted) == ("running", 3)
+    rollouts.change(deployment=rollout, dynamic=False, now=later(now, 14))
+    for device in (tagged, new):
+        install_update(rollout, device.pk, later(now, 14))
+    run_due_steps(later(now, 15))
+    rollout.refresh_from_db()
+    assert rollout.state == "finished"
+
+
+def test_a_dynamic_rollout_without_an_approval_grows_to_the_approval_threshold(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    policies.change(approval_above=3, now=now)
+    create_devices(acting, 2)
+    rollout = start_rollout(package, admin, now, dynamic=True)
+    run_due_steps(now)
+    for pk in devices_in(rollout):
+        install_update(rollout, pk, now)
+    run_due_steps(later(now))
+
+    create_devices(acting, 5)
+    run_due_steps(later(now, 12))
+    run_due_steps(later(now, 13))
+
+    assert len(devices_in(rollout)) == 3
 
 
 def test_quarantined_and_retired_devices_are_left_out(
