@@ -11,8 +11,8 @@ from zoneinfo import available_timezones
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from core import weekly_times
 from core.json_schema import INVALID_FORMAT, SchemaError, dotted, find_errors
-from devices.configurations import schedules
 from devices.configurations.documents import canonical_json
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -112,7 +112,8 @@ def time_zones() -> frozenset[str]:
 
 
 def _check_schedule(document: dict[str, Any]) -> list[SchemaError]:
-    overlaps = schedules.find_overlaps(document.get("schedule") or ())
+    times = weekly_times.from_entries(document.get("schedule") or (), start="on", end="off")
+    overlaps = weekly_times.find_overlaps(times)
     return [
         SchemaError(
             f"schedule.{index}",

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from core.weekly_times import DAYS
 from devices.configurations.document_validation import SCHEMA
 from devices.configurations.documents import EXTRA
-from devices.configurations.schedules import DAYS
 
 MAX_LENGTH = 200
 

@@ -1,10 +1,9 @@
-"""Pure functions that decide whether a value opens or closes an alert at a given time."""
+"""Pure functions that decide whether a value opens or closes an alert."""
 
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "gt": operator.gt,
@@ -37,28 +36,3 @@ class Condition:
         """
         bound = self.threshold if self.clear_threshold is None else self.clear_threshold
         return COMPARE[NEGATED[self.operator]](value, bound)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpeningHours:
-    """The times at which a rule may open alerts. Without times, alerts may open all day.
-
-    If `closes_at` is earlier than `opens_at`, the hours end on the following day.
-    """
-
-    weekdays: tuple[int, ...]  # ISO: 1 is Monday
-    opens_at: time | None
-    closes_at: time | None
-    time_zone: str
-
-    def include(self, moment: datetime) -> bool:
-        local = moment.astimezone(ZoneInfo(self.time_zone))
-        opens, closes = self.opens_at or time.min, self.closes_at or time.max
-        if opens <= closes:
-            until_midnight = closes == time.max
-            is_open = opens <= local.time() and (until_midnight or local.time() < closes)
-            return local.isoweekday() in self.weekdays and is_open
-        if local.time() >= opens:
-            return local.isoweekday() in self.weekdays
-        yesterday = local - timedelta(days=1)
-        return local.time() < closes and yesterday.isoweekday() in self.weekdays

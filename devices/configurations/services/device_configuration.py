@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from devices.configurations import schedules
+from core import weekly_times
 from devices.configurations.documents import Difference, Document
 from devices.configurations.models import ReportedConfiguration
-from devices.configurations.schedules import ScreenState
 from devices.configurations.services import effective, reports
 from devices.configurations.services.effective import Source
 from devices.registry.models import Device
@@ -43,7 +41,7 @@ class ConfigurationStatus:
     applied: dict[str, Any] | None
     waiting_since: datetime | None
     differences: list[Difference]
-    screen: ScreenState | None
+    screen: weekly_times.State | None
 
 
 def get_status(device: Device, *, now: datetime) -> ConfigurationStatus:
@@ -67,9 +65,10 @@ def get_status(device: Device, *, now: datetime) -> ConfigurationStatus:
     )
 
 
-def screen_state(configuration: Document, *, now: datetime) -> ScreenState | None:
+def screen_state(configuration: Document, *, now: datetime) -> weekly_times.State | None:
     """Return the scheduled state of the screen, None if the schedule or time zone is not set."""
     schedule, zone = configuration.get("schedule"), configuration.get("time_zone")
     if schedule is None or zone is None:
         return None
-    return schedules.screen_state(schedule, ZoneInfo(zone), now)
+    times = weekly_times.from_entries(schedule, start="on", end="off")
+    return weekly_times.state_at(times, zone, now)

@@ -18,8 +18,9 @@ from django.conf import settings
 from django.db.models import Count
 
 from certificates.models import DeviceCertificate
+from core.weekly_times import WeeklyHours
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
-from devices.monitoring.conditions import Condition, OpeningHours
+from devices.monitoring.conditions import Condition
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.services.flapping import reopening_period
@@ -91,7 +92,7 @@ class Simulation:
     """
 
     condition: Condition
-    hours: OpeningHours
+    hours: WeeklyHours
     reopening_period: timedelta
     gap: timedelta
     no_data: str

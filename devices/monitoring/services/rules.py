@@ -10,7 +10,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, Q
 
 from core.querysets import first_or_raise
-from devices.monitoring.conditions import COMPARE, Condition, OpeningHours
+from core.weekly_times import WeeklyHours, WeeklyTime
+from devices.monitoring.conditions import COMPARE, Condition
 from devices.monitoring.errors import InvalidRule, NoSuchRule, RuleExists
 from devices.monitoring.events import RuleCreated, RuleDeleted, RuleUpdated
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
@@ -203,13 +204,10 @@ class Conditions:
         return [item for item in candidates if item is not None]
 
 
-def opening_hours(rule: MonitoringRule) -> OpeningHours:
-    return OpeningHours(
-        weekdays=tuple(rule.weekdays),
-        opens_at=rule.opens_at,
-        closes_at=rule.closes_at,
-        time_zone=rule.time_zone,
-    )
+def opening_hours(rule: MonitoringRule) -> WeeklyHours:
+    """Return the times at which a rule may open alerts."""
+    hours = WeeklyTime.from_iso_weekdays(rule.weekdays, rule.opens_at, rule.closes_at)
+    return WeeklyHours((hours,), rule.time_zone)
 
 
 def _settle_alerts(rule: MonitoringRule, now: datetime) -> None:

@@ -9,8 +9,9 @@ from rest_framework.test import APIClient
 
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
+from core.weekly_times import WeeklyHours, WeeklyTime
 from devices.metrics.tests.reporting import every_five_minutes, report
-from devices.monitoring.conditions import Condition, OpeningHours
+from devices.monitoring.conditions import Condition
 from devices.monitoring.services.back_testing import Simulation, back_test
 from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device
@@ -21,9 +22,17 @@ from tenants.models import Tenant
 
 MINUTE = timedelta(minutes=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ALWAYS = OpeningHours(
-    weekdays=(1, 2, 3, 4, 5, 6, 7), opens_at=None, closes_at=None, time_zone="UTC"
-)
+
+
+def hours_on(
+    *weekdays: int, start: int | None = None, end: int | None = None, zone: str = "UTC"
+) -> WeeklyHours:
+    """Return hours from one full hour to another on ISO weekdays."""
+    opens, closes = (None if hour is None else time(hour) for hour in (start, end))
+    return WeeklyHours((WeeklyTime.from_iso_weekdays(weekdays, opens, closes),), zone)
+
+
+ALWAYS = hours_on(1, 2, 3, 4, 5, 6, 7)
 
 
 def fired_minutes(
@@ -32,7 +41,7 @@ def fired_minutes(
     clear: float | None = None,
     duration: timedelta = timedelta(),
     reopening_period: timedelta = timedelta(),
-    hours: OpeningHours = ALWAYS,
+    hours: WeeklyHours = ALWAYS,
     no_data: str = "keep",
     times: list[int] | None = None,
 ) -> list[float]:
@@ -84,7 +93,7 @@ def test_missing_data_opens_or_closes_alerts_as_the_rule_defines() -> None:
 
 
 def test_no_alert_opens_outside_the_opening_hours() -> None:
-    monday_night = OpeningHours(weekdays=(1,), opens_at=time(1), closes_at=time(2), time_zone="UTC")
+    monday_night = hours_on(1, start=1, end=2)
     assert fired_minutes([95, 95], hours=monday_night) == []
 
 
@@ -98,14 +107,12 @@ def test_no_alert_opens_outside_the_opening_hours() -> None:
     ],
 )
 def test_opening_hours_may_end_on_the_following_day(local: datetime, is_open: bool) -> None:
-    hours = OpeningHours(weekdays=(1,), opens_at=time(22), closes_at=time(2), time_zone="UTC")
+    hours = hours_on(1, start=22, end=2)
     assert hours.include(local) is is_open
 
 
 def test_opening_hours_are_in_their_time_zone() -> None:
-    hours = OpeningHours(
-        weekdays=(7,), opens_at=time(8), closes_at=time(12), time_zone="America/New_York"
-    )
+    hours = hours_on(7, start=8, end=12, zone="America/New_York")
     assert hours.include(NOON + timedelta(hours=1))  # 8 o'clock in that time zone
     assert not hours.include(NOON)
 

@@ -13,7 +13,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from devices.configurations.schedules import DAYS
+from core.weekly_times import DAYS
 from devices.updates.admin.fields import choice_field, integer_field, percent_field
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.models.deployments import (

@@ -56,7 +56,7 @@ class OfferSerializer(serializers.Serializer[Any]):
         return offer.status.deployment.rolls_back_id is not None
 
     def get_window_ends(self, offer: Offer) -> datetime | None:
-        return offer.window.until if offer.window.is_open else None
+        return offer.window.until if offer.window.is_on else None
 
     @extend_schema_field(OfferedFileSerializer(allow_null=True))
     def get_package(self, offer: Offer) -> dict[str, Any] | None:

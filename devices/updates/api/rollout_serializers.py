@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from core.rest.fields import StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
-from devices.configurations.schedules import DAYS
+from core.weekly_times import DAYS
 from devices.registry.api.filters import DeviceFilterField
 from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for

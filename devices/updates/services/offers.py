@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Case, IntegerField, Value, When
 
+from core.weekly_times import State
 from devices.configurations.services.effective import document_of
 from devices.registry.models import Device, DeviceHardware, NextSteps
 from devices.updates.errors import DownloadsBusy, UpdateNotDue, UpdateNotFound
@@ -27,7 +27,7 @@ from devices.updates.services import (
     status_changes,
     targets,
 )
-from devices.updates.update_windows import WindowState, window_state
+from devices.updates.update_windows import window_state
 from devices.updates.versions import compare_reported
 
 MAX_WAIT = 3600  # seconds
@@ -50,12 +50,12 @@ class Offer:
     """
 
     status: UpdateStatus
-    window: WindowState
+    window: State
     order: str
 
     @property
     def not_before(self) -> datetime | None:
-        return None if self.window.is_open else self.window.until
+        return None if self.window.is_on else self.window.until
 
 
 def current_offer(device: Device, *, now: datetime) -> Offer | None:
@@ -92,7 +92,7 @@ def claim_download(device: Device, package_id: UUID, *, now: datetime) -> Softwa
     if offer is None or package is None or package.pk != package_id:
         raise UpdateNotFound
     row = offer.status
-    if not offer.window.is_open:
+    if not offer.window.is_on:
         raise UpdateNotDue(_wait(offer.window.until, now))
     limit = policies.current_policy().concurrent_downloads
     wait = downloads.acquire_slot(device.pk, limit=limit)
@@ -174,18 +174,18 @@ def _abis(package: SoftwareUpdate, device: Device) -> Sequence[str]:
     return hardware.abis if hardware else ()
 
 
-def _window(rollout: Deployment, device: Device, now: datetime) -> WindowState:
+def _window(rollout: Deployment, device: Device, now: datetime) -> State:
     """Return the state of a rollout's maintenance windows for a device.
 
     The time zone is in the configuration of the device.
     """
     if not rollout.windows:
-        return WindowState(True, None)
+        return State(True, None)
     row = NextSteps.objects.filter(device=device).first()
     version = row.configuration_version if row else None
     document = document_of(version) if version else None
     zone = (document or {}).get("time_zone", DEFAULT_ZONE)
-    return window_state(rollout.windows, ZoneInfo(zone), now)
+    return window_state(rollout.windows, zone, now)
 
 
 @transaction.atomic

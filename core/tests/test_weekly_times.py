@@ -1,27 +1,26 @@
-"""Screen schedules over midnight, weeks and changes of daylight saving time."""
+"""Weekly times over midnight, weeks and changes of daylight saving time."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.configurations.schedules import DAYS, ScreenState, find_overlaps, screen_state
+from core.weekly_times import DAYS, State, WeeklyTime, find_overlaps, state_at
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def entry(on: str, off: str, *days: str) -> dict[str, Any]:
-    return {"days": list(days or DAYS), "on": on, "off": off}
+def entry(on: str, off: str, *days: str) -> WeeklyTime:
+    return WeeklyTime.from_clock(days or DAYS, on, off)
 
 
 def berlin(text: str, fold: int = 0) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=BERLIN, fold=fold)
 
 
-def state(schedule: list[dict[str, Any]], at: datetime) -> ScreenState:
-    return screen_state(schedule, BERLIN, at)
+def state(schedule: list[WeeklyTime], at: datetime) -> State:
+    return state_at(tuple(schedule), str(BERLIN), at)
 
 
 def test_the_start_is_inclusive_and_the_end_exclusive() -> None:
@@ -32,7 +31,7 @@ def test_the_start_is_inclusive_and_the_end_exclusive() -> None:
 
 def test_the_state_has_the_next_change() -> None:
     schedule = [entry("08:00", "22:00", "monday")]  # 2026-06-01 is a Monday
-    assert state(schedule, berlin("2026-06-01T09:00")) == ScreenState(
+    assert state(schedule, berlin("2026-06-01T09:00")) == State(
         True, berlin("2026-06-01T22:00").astimezone(UTC)
     )
     assert state(schedule, berlin("2026-06-01T23:00")).until == berlin("2026-06-08T08:00")
@@ -56,11 +55,11 @@ def test_adjacent_entries_are_merged() -> None:
 
 
 def test_a_schedule_that_is_always_on_never_changes() -> None:
-    assert state([entry("00:00", "00:00")], berlin("2026-06-01T09:00")) == ScreenState(True, None)
+    assert state([entry("00:00", "00:00")], berlin("2026-06-01T09:00")) == State(True, None)
 
 
 def test_an_empty_schedule_is_never_on() -> None:
-    assert state([], berlin("2026-06-01T09:00")) == ScreenState(False, None)
+    assert state([], berlin("2026-06-01T09:00")) == State(False, None)
 
 
 def test_a_skipped_time_uses_the_offset_before_the_gap() -> None:
@@ -111,7 +110,7 @@ MOMENTS = st.integers(0, 365 * 24 * 60).map(
 
 @given(ENTRIES, MOMENTS)
 def test_the_state_changes_at_until_and_not_before(
-    schedule: list[dict[str, Any]], at: datetime
+    schedule: list[WeeklyTime], at: datetime
 ) -> None:
     current = state(schedule, at)
     if current.until is None:
