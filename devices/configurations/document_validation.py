@@ -3,16 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zoneinfo import available_timezones
 
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from core import weekly_times
 from core.json_schema import INVALID_FORMAT, SchemaError, dotted, find_errors
+from core.time_zones import time_zones
 from devices.configurations.documents import canonical_json
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -103,12 +102,6 @@ def _check_time_zone(document: dict[str, Any]) -> list[SchemaError]:
             "unknown",
         )
     ]
-
-
-@cache
-def time_zones() -> frozenset[str]:
-    """Return the names of the time zones that a configuration can set."""
-    return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
 
 
 def _check_schedule(document: dict[str, Any]) -> list[SchemaError]:

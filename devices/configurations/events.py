@@ -17,6 +17,7 @@ class ConfigurationSaved(DomainEvent):
     number: int
     note: str
     restored_number: int | None
+    site: str | None = None
 
 
 class ConfigurationReordered(DomainEvent):

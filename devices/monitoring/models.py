@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 from devices.metrics.measures import CHOICES
-from devices.registry.models import Device, Tag
+from devices.registry.models import Device, Site, Tag
 from events.severity import Severity
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
@@ -67,6 +67,7 @@ class MonitoringRule(TenantOwned):
 
     class Scope(models.TextChoices):
         ALL = "all", "All devices"
+        SITE = "site", "Devices at a site"
         TAG = "tag", "Devices with a tag"
         DEVICE = "device", "One device"
 
@@ -90,6 +91,9 @@ class MonitoringRule(TenantOwned):
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    site = models.ForeignKey(
+        Site, on_delete=models.RESTRICT, null=True, blank=True, related_name="+"
     )
     cool_down_seconds = models.PositiveIntegerField(default=0)
     no_data = models.CharField(max_length=5, choices=NoData.choices, default=NoData.KEEP)
@@ -116,11 +120,13 @@ class MonitoringRule(TenantOwned):
             models.UniqueConstraint(fields=("tenant", "id"), name="rule_with_its_tenant"),
             SameTenant("tag", name="rule_about_its_tenants_tag"),
             SameTenant("device", name="rule_about_its_tenants_device"),
+            SameTenant("site", name="rule_about_its_tenants_site"),
             models.CheckConstraint(
-                name="rule_scope_names_its_subject",
-                condition=Q(scope="all", tag__isnull=True, device__isnull=True)
-                | Q(scope="tag", tag__isnull=False, device__isnull=True)
-                | Q(scope="device", tag__isnull=True, device__isnull=False),
+                name="rule_scope_has_its_subject",
+                condition=Q(scope="all", tag=None, device=None, site=None)
+                | Q(scope="site", tag=None, device=None, site__isnull=False)
+                | Q(scope="tag", tag__isnull=False, device=None, site=None)
+                | Q(scope="device", tag=None, device__isnull=False, site=None),
             ),
         )
 
@@ -134,11 +140,12 @@ class MonitoringRule(TenantOwned):
 
 
 class RuleOverride(TenantOwned):
-    """Values of a rule that differ for one tag or one device.
+    """Values of a rule that differ for one site, one tag or one device.
 
     If a value is null or empty, the value of the rule is used. The override of a device
-    takes precedence over the overrides of its tags. If several tags of a device
-    have overrides, the first tag by name takes precedence.
+    takes precedence over the overrides of its tags, and these over the overrides of its
+    site and of the sites that it is in. If several tags of a device have overrides, the first
+    tag by name takes precedence.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -146,6 +153,9 @@ class RuleOverride(TenantOwned):
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    site = models.ForeignKey(
+        Site, on_delete=models.RESTRICT, null=True, blank=True, related_name="+"
     )
     threshold = models.FloatField(null=True, blank=True)
     clear_threshold = models.FloatField(null=True, blank=True)
@@ -158,18 +168,21 @@ class RuleOverride(TenantOwned):
         constraints = (
             models.UniqueConstraint(fields=("rule", "tag"), name="override_once_a_tag"),
             models.UniqueConstraint(fields=("rule", "device"), name="override_once_a_device"),
+            models.UniqueConstraint(fields=("rule", "site"), name="override_once_a_site"),
+            SameTenant("site", name="override_for_its_tenants_site"),
             SameTenant("rule", name="override_of_its_tenants_rule"),
             SameTenant("tag", name="override_for_its_tenants_tag"),
             SameTenant("device", name="override_for_its_tenants_device"),
             models.CheckConstraint(
-                name="override_for_a_tag_or_a_device",
-                condition=Q(tag__isnull=True, device__isnull=False)
-                | Q(tag__isnull=False, device__isnull=True),
+                name="override_for_one_subject",
+                condition=Q(tag=None, device__isnull=False, site=None)
+                | Q(tag__isnull=False, device=None, site=None)
+                | Q(tag=None, device=None, site__isnull=False),
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.rule} for {self.tag or self.device}"
+        return f"{self.rule} for {self.site or self.tag or self.device}"
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):

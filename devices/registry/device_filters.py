@@ -64,6 +64,11 @@ class DeviceFilter(FilterSet):
     os_version = django_filters.CharFilter()
     device = IdFilter(field_name="id")
     tag = django_filters.CharFilter(method="with_tag", max_length=64)
+    site = django_filters.CharFilter(
+        method="with_site",
+        max_length=120,
+        help_text="Name or id of a site. Devices at the sites in it are included.",
+    )
     quarantined = BooleanFilter(method="in_quarantine")
     asking = BooleanFilter(method="requesting_reregistration")
     drifted = BooleanFilter(method="with_configuration_drift")
@@ -84,6 +89,9 @@ class DeviceFilter(FilterSet):
 
     def with_tag(self, devices: DeviceQuerySet, name: str, value: str) -> QuerySet[Device]:
         return devices.with_tag(value)
+
+    def with_site(self, devices: DeviceQuerySet, name: str, value: str) -> QuerySet[Device]:
+        return devices.at_site(value)
 
     def in_quarantine(self, devices: DeviceQuerySet, name: str, value: bool) -> QuerySet[Device]:
         return devices.filter(quarantined_at__isnull=not value)

@@ -48,6 +48,23 @@ class InvalidTag(Invalid):
     code = "tag_invalid"
 
 
+class InvalidSite(Invalid):
+    code = "site_invalid"
+
+
+class SiteExists(Conflict):
+    code = "site_exists"
+
+
+class SiteNotFound(Missing):
+    code = "site_not_found"
+    sentence = "The site does not exist."
+
+
+class SiteInUse(Conflict):
+    code = "site_in_use"
+
+
 class DeviceNotFound(Missing):
     code = "device_not_found"
     sentence = "The device does not exist."

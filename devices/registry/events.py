@@ -1,6 +1,7 @@
 """The domain events of the device registry."""
 
 from datetime import datetime
+from typing import ClassVar
 from uuid import UUID
 
 from events.domain_events import DomainEvent
@@ -47,6 +48,34 @@ class DeviceStatusChanged(DomainEvent):
 
     status: str
     last_seen: datetime | None
+
+
+class SiteEvent(DomainEvent):
+    """Base of events about sites."""
+
+    link: ClassVar[tuple[str, str] | None] = ("site_id", "admin:devices_site_change")
+
+    site_id: str
+    site: str  # its name
+
+
+class SiteCreated(SiteEvent):
+    """A site was created."""
+
+    name = "site.created"
+
+
+class SiteUpdated(SiteEvent):
+    """A site was changed. `changes` contains the old and new values."""
+
+    name = "site.updated"
+
+
+class SiteDeleted(SiteEvent):
+    """A site was deleted."""
+
+    name = "site.deleted"
+    link = None
 
 
 class DeviceRetired(DomainEvent):

@@ -61,7 +61,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "WaveStateEnum": "devices.updates.models.DeploymentWave.State",
         "UpdateStatusEnum": "devices.updates.models.Status",
         "UpdateFeedbackEnum": "devices.updates.api.device_serializers.FEEDBACK",
-        "WeekdayEnum": "devices.updates.api.rollout_serializers.WEEKDAYS",
+        "WeekdayEnum": "core.rest.weekly_times.WEEKDAYS",
         "RuleScopeEnum": "devices.monitoring.models.MonitoringRule.Scope",
         "PreferenceKindEnum": "devices.preferences.models.Kind",
         "PreferenceSourceEnum": "devices.preferences.api.serializers.SOURCES_OF_DEFAULTS",

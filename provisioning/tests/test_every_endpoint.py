@@ -23,12 +23,13 @@ from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleO
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
 from devices.preferences.services import definitions
-from devices.registry.models import Device, EnrollmentToken, IdentifierConflict
+from devices.registry.models import Device, EnrollmentToken, IdentifierConflict, Site
 from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import (
     DeviceFactory,
     DeviceIdentifierFactory,
     IdentifierConflictFactory,
+    SiteFactory,
     UnreadableFieldFactory,
 )
 from devices.remote_control.models import (
@@ -152,6 +153,7 @@ class Protected:
 
     tenant: Tenant
     device: Device
+    site: Site
     conflict: IdentifierConflict
     certificate: DeviceCertificate
     rule: MonitoringRule
@@ -175,6 +177,8 @@ class Protected:
             self.tenant.name,
             str(self.device.pk),
             self.device.name,
+            str(self.site.pk),
+            self.site.name,
             "PROTECTED-SERIAL",
             self.conflict.value,
             "protected_field",
@@ -203,6 +207,7 @@ class Protected:
     def url(self, path: str) -> str:
         """Return the path with the ids of the protected objects."""
         path = path.replace("{device_id}", str(self.device.pk))
+        path = path.replace("{site_id}", str(self.site.pk))
         path = path.replace("{conflict_id}", str(self.conflict.pk))
         path = path.replace("{serial_number}", self.certificate.serial_number)
         path = path.replace("{rule_id}", str(self.rule.pk))
@@ -232,6 +237,8 @@ class Protected:
             "tenant": str(self.tenant.pk),
             "tenant_id": str(self.tenant.pk),
             "serial_number": "PROTECTED-SERIAL",
+            "site": str(self.site.pk),
+            "parent": str(self.site.pk),
             "name": "changed",
             "allow": True,
             "decision": "different",
@@ -262,7 +269,8 @@ class Protected:
 @pytest.fixture
 def protected() -> Protected:
     tenant = TenantFactory.create(name="Protected Tenant")
-    device = DeviceFactory.create(tenant=tenant, name="Protected Device")
+    site = SiteFactory.create(tenant=tenant, name="Protected Site")
+    device = DeviceFactory.create(tenant=tenant, name="Protected Device", site=site)
     DeviceIdentifierFactory.create(device=device, written="PROTECTED-SERIAL")
     conflict = IdentifierConflictFactory.create(holder=device, value="protected-serial")
     UnreadableFieldFactory.create(device=device, field="protected_field")
@@ -300,6 +308,7 @@ def protected() -> Protected:
     return Protected(
         tenant=tenant,
         device=device,
+        site=site,
         conflict=conflict,
         certificate=certificate,
         rule=rule,
@@ -383,6 +392,10 @@ def assert_unchanged(protected: Protected) -> None:
     assert protected.device.name == "Protected Device"
     assert protected.device.status == "offline"
     assert protected.device.tenant == protected.tenant
+    assert protected.device.site == protected.site
+    protected.site.refresh_from_db()
+    assert protected.site.name == "Protected Site"
+    assert not Site.every_tenant.exclude(tenant=protected.tenant).filter(parent=protected.site)
     assert protected.certificate.status == "active"
     protected.rule.refresh_from_db()
     protected.alert.refresh_from_db()

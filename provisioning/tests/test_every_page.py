@@ -33,12 +33,19 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
-from devices.registry.models import Device, EnrollmentToken, IdentifierConflict, UnreadableField
+from devices.registry.models import (
+    Device,
+    EnrollmentToken,
+    IdentifierConflict,
+    Site,
+    UnreadableField,
+)
 from devices.registry.services.credentials import create_enrollment_token
 from devices.registry.tests.factories import (
     DeviceFactory,
     DeviceIdentifierFactory,
     IdentifierConflictFactory,
+    SiteFactory,
     TagFactory,
     UnreadableFieldFactory,
 )
@@ -91,6 +98,7 @@ PROTECTED_VALUES = (
     "PROTECTED-SERIAL",
     "protected-serial",
     "protected-tag",
+    "protected-site",
     "protected@example.com",
 )
 
@@ -117,7 +125,8 @@ def protected() -> dict[str, Any]:
     tenant = TenantFactory.create(name=NAME)
     user = User.objects.create_user("protected@example.com", "x")
     membership = MembershipFactory.create(tenant=tenant, user=user, role=Role.OWNER)
-    device = DeviceFactory.create(tenant=tenant, name=NAME)
+    site = SiteFactory.create(tenant=tenant, name="protected-site")
+    device = DeviceFactory.create(tenant=tenant, name=NAME, site=site)
     DeviceIdentifierFactory.create(device=device, written="PROTECTED-SERIAL")
     conflict = IdentifierConflictFactory.create(holder=device, value="protected-serial")
     unreadable = UnreadableFieldFactory.create(device=device, field="protected_field")
@@ -195,6 +204,7 @@ def protected() -> dict[str, Any]:
         ApiToken._meta.label_lower: token,
         Invitation._meta.label_lower: invitation,
         Device._meta.label_lower: device,
+        Site._meta.label_lower: site,
         EnrollmentToken._meta.label_lower: enrollment,
         IdentifierConflict._meta.label_lower: conflict,
         UnreadableField._meta.label_lower: unreadable,

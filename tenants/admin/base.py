@@ -147,6 +147,24 @@ class CascadeDeleteMixin:
         return list(map(str, rows)), {options.verbose_name_plural: len(rows)}, set(), []
 
 
+class SingleDeleteAdmin(PortalAdmin):
+    """Admin without bulk deletion. Each row is deleted on its own page, which shows errors."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except DomainError as error:
+            messages.error(request, str(error))
+            return redirect(list_url(self))
+
+
 class ReadOnlyAdmin(PortalAdmin):
     """Admin of rows that only services write. Users can view the rows and run actions."""
 

@@ -17,7 +17,7 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
-from devices.registry.models import Device, Tag
+from devices.registry.models import Device, Site, Tag
 from tenants.admin.base import signed_in_user
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
@@ -54,7 +54,12 @@ class EditTarget:
 
 def edit_url(layer: DeviceConfiguration) -> str:
     """Return the URL of the editor of a layer."""
-    ids = {"tag": layer.tag_id, "device": layer.device_id, "tenant": layer.tenant_id}
+    ids = {
+        "site": layer.site_id,
+        "tag": layer.tag_id,
+        "device": layer.device_id,
+        "tenant": layer.tenant_id,
+    }
     url_args = [layer.scope, str(ids[layer.scope])]
     return reverse("admin:configurations_edit", args=url_args)
 
@@ -72,7 +77,7 @@ def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTar
         return EditTarget(Subject(Scope.PLATFORM), subject_id, None, layer)
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
-    models: dict[str, Any] = {"tenant": Tenant, "tag": Tag, "device": Device}
+    models: dict[str, Any] = {"tenant": Tenant, "site": Site, "tag": Tag, "device": Device}
     if scope not in models:
         raise Http404
     try:

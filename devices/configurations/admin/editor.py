@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from core import clock
 from core.errors import DomainError
 from core.json_schema import SchemaError
+from core.time_zones import time_zones
 from devices.configurations.admin.edit_target import (
     EditTarget,
     may_manage,
@@ -26,7 +27,7 @@ from devices.configurations.admin.editor_feedback import (
     parse_document,
     preview_context,
 )
-from devices.configurations.document_validation import SCHEMA, find_faults, time_zones
+from devices.configurations.document_validation import SCHEMA, find_faults
 from devices.configurations.documents import differences
 from devices.configurations.errors import ConfigurationChanged, InvalidDocument
 from devices.configurations.models import AnyLayer, DeviceConfiguration, Round, Scope
@@ -226,7 +227,8 @@ def _round(target: EditTarget) -> Round | None:
     """Return the recalculation of the layer's devices that is in progress, otherwise None."""
     if target.tenant_id is None:
         return None
-    rounds = Round.objects.filter(Q(tag=target.subject.tag) | Q(tag__isnull=True))
+    subject = Q(tag=target.subject.tag, site=target.subject.site)
+    rounds = Round.objects.filter(subject | Q(tag__isnull=True, site__isnull=True))
     return rounds.first()
 
 

@@ -1,9 +1,11 @@
 """Admin class for configurations: the list of layers and the URLs of the editor."""
 
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db.models import Case, IntegerField, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
@@ -13,14 +15,19 @@ from devices.configurations.admin import editor
 from devices.configurations.admin.edit_target import MANAGE, edit_url
 from devices.configurations.documents import flatten
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration, Scope
-from devices.registry.models import Tag
+from devices.registry.models import Site, Tag
 from tenants.admin.base import ReadOnlyAdmin, signed_in_user
 from tenants.admin.columns import time_column
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 from tenants.roles import visible_to
 
-MAX_UNUSED_TAGS = 100
+MAX_UNUSED = 100  # tags, and sites, without a layer
+MAX_SITES = 200
+WEAKEST_FIRST = Case(
+    *(When(scope=scope, then=Value(number)) for number, scope in enumerate(Scope.values)),
+    output_field=IntegerField(),
+)
 MAX_TENANTS = 100
 
 
@@ -30,10 +37,10 @@ class ConfigurationAdmin(ReadOnlyAdmin):
 
     list_display = ("subject", "keys", "version", "saved")
     list_filter = ("scope",)
-    list_select_related = ("tenant", "tag", "device")
-    search_fields = ("tag__name", "device__name")
-    search_help_text = "Part of the tag's or device's name"
-    ordering = ("-scope", "rank", "id")  # the weakest first
+    list_select_related = ("tenant", "tag", "device", "site")
+    search_fields = ("tag__name", "device__name", "site__name")
+    search_help_text = "Part of the site's, tag's or device's name"
+    ordering: Any = (WEAKEST_FIRST, "rank", "id")
     list_before_template = "portal/configurations.html"
 
     def get_urls(self) -> list[Any]:
@@ -112,14 +119,28 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         tenant_layer = layers.filter(scope=Scope.TENANT).first()
         tag_layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
         is_superuser = signed_in_user(request).sees_every_tenant
+        sites = _sites_with_layers()
+        unused_sites = Site.objects.exclude(pk__in=[layer.site_id for _, layer in sites])
         used = [layer.tag_id for layer in tag_layers]
-        unused = Tag.objects.exclude(pk__in=used).order_by("name")[:MAX_UNUSED_TAGS]
+        unused = Tag.objects.exclude(pk__in=used).order_by("name")[:MAX_UNUSED]
         return {
             "tenant_name": tenant.name if is_superuser else "",
             "platform": _key_labels(platform.document if platform else {}),
             "platform_url": _edit_url("platform", "all") if is_superuser else "",
             "tenant": _key_labels(tenant_layer.document if tenant_layer else {}),
             "tenant_url": _edit_url("tenant", tenant.pk),
+            "sites": [
+                {
+                    "name": " / ".join(names),
+                    "keys": _key_labels(layer.document),
+                    "url": _edit_url("site", layer.site_id),
+                }
+                for names, layer in sites
+            ],
+            "unused_sites": [
+                (site.name, _edit_url("site", site.pk))
+                for site in unused_sites.order_by("name")[:MAX_UNUSED]
+            ],
             "tags": [
                 {
                     "name": layer.tag.name if layer.tag else "",
@@ -132,6 +153,19 @@ class ConfigurationAdmin(ReadOnlyAdmin):
             "order_url": reverse("admin:configurations_order", args=[str(tenant.pk)]),
             "may_manage": request.user.has_perm(MANAGE),
         }
+
+
+def _sites_with_layers() -> list[tuple[list[str], DeviceConfiguration]]:
+    """Return the layers of sites, each with the names of the sites from the top level."""
+    layers = list(
+        DeviceConfiguration.objects.filter(scope=Scope.SITE)
+        .select_related("site")
+        .order_by("site__name")[:MAX_SITES]
+    )
+    ids = {pk for layer in layers if layer.site for pk in layer.site.path}
+    names = dict(Site.objects.filter(pk__in=ids).values_list("pk", "name"))
+    paths = [([names[pk] for pk in layer.site.path], layer) for layer in layers if layer.site]
+    return sorted(paths, key=itemgetter(0))
 
 
 def _key_labels(document: dict[str, Any]) -> str:

@@ -48,6 +48,11 @@ class SubjectFields(StrictSerializer):
     device = serializers.UUIDField(
         required=False, help_text="The id of the device. Required with the scope `device`."
     )
+    site = StrictCharField(
+        max_length=120,
+        required=False,
+        help_text="The name or id of the site. Required with the scope `site`.",
+    )
 
 
 class ConfigurationFields(SubjectFields):
@@ -100,6 +105,7 @@ class LayerSerializer(serializers.Serializer[Any]):
     scope = serializers.ChoiceField(choices=Scope.choices)
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True, default=None)
+    site = serializers.UUIDField(source="site_id", allow_null=True, default=None)
     rank = serializers.IntegerField(allow_null=True, default=None)
     number = serializers.IntegerField(
         help_text="The number of the version, 0 if the layer was never saved."

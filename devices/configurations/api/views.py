@@ -45,6 +45,7 @@ from devices.configurations.services.layers import Subject
 from devices.configurations.services.preview import MAX_LISTED, preview
 from devices.registry.api.views import get_device
 from devices.registry.models import Device, Tag
+from devices.registry.services.sites import find_site
 
 
 class SchemaView(APIView):
@@ -226,7 +227,7 @@ class DeviceConfigurationView(APIView):
 
 
 def _layer(configuration_id: UUID) -> DeviceConfiguration:
-    rows = DeviceConfiguration.objects.select_related("tag", "device")
+    rows = DeviceConfiguration.objects.select_related("tag", "device", "site")
     return first_or_raise(rows.filter(pk=configuration_id), NoSuchConfiguration)
 
 
@@ -236,11 +237,12 @@ def _version(layer: DeviceConfiguration, number: int) -> ConfigurationVersion:
 
 
 def _pop_subject(data: dict[str, Any]) -> Subject:
-    """Remove `scope`, `tag` and `device` from a request body. Return them as a subject.
+    """Remove `scope`, `site`, `tag` and `device` from a request body. Return them as a subject.
 
     Raises:
-        InvalidSubject: the tenant has no such tag or device.
+        InvalidSubject, InvalidSite: the tenant has no such tag, device or site.
     """
+    site_name = data.pop("site", None)
     tag_name, device_id = data.pop("tag", None), data.pop("device", None)
     tag = Tag.objects.filter(name=tag_name).first() if tag_name is not None else None
     if tag_name is not None and tag is None:
@@ -248,4 +250,5 @@ def _pop_subject(data: dict[str, Any]) -> Subject:
     device = Device.objects.filter(pk=device_id).first() if device_id else None
     if device_id is not None and device is None:
         raise InvalidSubject("The device does not exist.", field="device")
-    return Subject(data.pop("scope"), tag, device)
+    site = None if site_name is None else find_site(site_name)
+    return Subject(data.pop("scope"), tag, device, site)

@@ -5,7 +5,7 @@ from typing import Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from devices.registry.models import Device, Tag
+from devices.registry.models import Device, Site, Tag
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
@@ -100,7 +100,7 @@ class RoundQuerySet(models.QuerySet["Round"]):
 
 
 class Round(TenantOwned):
-    """A recalculation of the effective configurations of a tenant's or a tag's devices.
+    """A recalculation of the effective configurations of a tenant's, site's or tag's devices.
 
     A round processes the devices in the order of their ids, in batches. If a layer
     changes during the round, the round starts again at the first device after it has
@@ -109,6 +109,7 @@ class Round(TenantOwned):
     """
 
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, related_name="+")
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, null=True, related_name="+")
     asked_at = models.DateTimeField()
     worked_at = models.DateTimeField()
     position = models.UUIDField(null=True)  # the last processed device
@@ -123,9 +124,12 @@ class Round(TenantOwned):
     class Meta(TenantOwned.Meta):
         constraints = (
             models.UniqueConstraint(
-                fields=("tenant", "tag"), nulls_distinct=False, name="one_round_at_a_time"
+                fields=("tenant", "tag", "site"),
+                nulls_distinct=False,
+                name="one_round_of_a_subject",
             ),
             SameTenant("tag", name="round_of_its_tenants_tag"),
+            SameTenant("site", name="round_of_its_tenants_site"),
         )
 
     def __str__(self) -> str:

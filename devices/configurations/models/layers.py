@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
-from devices.registry.models import Device, Tag
+from devices.registry.models import Device, Site, Tag
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
@@ -17,6 +17,7 @@ class Scope(models.TextChoices):
 
     PLATFORM = "platform", "every tenant"
     TENANT = "tenant", "all devices"
+    SITE = "site", "devices at a site"
     TAG = "tag", "devices with a tag"
     DEVICE = "device", "one device"
 
@@ -93,10 +94,18 @@ class ConfigurationQuerySet(models.QuerySet["DeviceConfiguration"]):
         return self.exclude(document={})
 
 
-class DeviceConfiguration(TenantOwned, Layer):
-    """A tenant's layer for all its devices, the devices with a tag, or one device.
+def _subject_is(scope: str, **columns: bool) -> Q:
+    """Return the condition that a layer has this scope, and only these of the columns."""
+    nulls = dict.fromkeys(("site", "tag", "device", "rank"), True)
+    conditions = {f"{name}__isnull": is_null for name, is_null in nulls.items()}
+    return Q(scope=str(scope), **{**conditions, **columns})
 
-    If a device has several tags, the layer with the higher rank is the stronger one.
+
+class DeviceConfiguration(TenantOwned, Layer):
+    """A tenant's layer for all its devices, those at a site or with a tag, or one device.
+
+    The layer of a site overrides those of the sites that it is in. If a device has several
+    tags, the layer with the higher rank is the stronger one.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -104,6 +113,9 @@ class DeviceConfiguration(TenantOwned, Layer):
     tag = models.ForeignKey(Tag, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     device = models.ForeignKey(
         Device, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    site = models.ForeignKey(
+        Site, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     rank = models.PositiveIntegerField(null=True)
 
@@ -126,21 +138,26 @@ class DeviceConfiguration(TenantOwned, Layer):
                 condition=Q(device__isnull=False),
                 name="configuration_once_a_device",
             ),
+            models.UniqueConstraint(
+                fields=("site",), condition=Q(site__isnull=False), name="configuration_once_a_site"
+            ),
             models.UniqueConstraint(fields=("tenant", "rank"), name="one_tag_at_a_rank"),
+            SameTenant("site", name="configuration_of_its_tenants_site"),
             SameTenant("tag", name="configuration_of_its_tenants_tag"),
             SameTenant("device", name="configuration_of_its_tenants_device"),
             models.CheckConstraint(
-                name="configuration_names_its_subject",
-                condition=Q(
-                    scope="tenant", tag__isnull=True, device__isnull=True, rank__isnull=True
-                )
-                | Q(scope="tag", tag__isnull=False, device__isnull=True, rank__isnull=False)
-                | Q(scope="device", tag__isnull=True, device__isnull=False, rank__isnull=True),
+                name="configuration_has_its_subject",
+                condition=_subject_is(Scope.TENANT)
+                | _subject_is(Scope.SITE, site__isnull=False)
+                | _subject_is(Scope.TAG, tag__isnull=False, rank__isnull=False)
+                | _subject_is(Scope.DEVICE, device__isnull=False),
             ),
         )
 
     def __str__(self) -> str:
         match self.scope:
+            case Scope.SITE:
+                return f"Site {self.site}"
             case Scope.TAG:
                 return f"Tag {self.tag}"
             case Scope.DEVICE:

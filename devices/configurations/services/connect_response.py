@@ -13,7 +13,7 @@ from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
 from devices.configurations.services import effective
-from devices.registry.models import Device, NextSteps
+from devices.registry.models import Device, NextSteps, Site
 
 CACHE_SECONDS = 5.0  # how long a process caches that a tenant has no layers
 
@@ -52,7 +52,7 @@ def clear_cache() -> None:
 
 
 def _is_unassigned(device: Device) -> bool:
-    """Return True if a device has no version yet although its tenant has layers."""
+    """Return True if a device has no version yet although its tenant has layers or sites."""
     steps = getattr(device, "next_steps", None)
     is_assigned = steps is not None and steps.configuration_version is not None
     if is_assigned or device.quarantined_at is not None or device.tenant_id is None:
@@ -66,6 +66,7 @@ def _has_layers(tenant_id: UUID) -> bool:
         has_layers = (
             PlatformConfiguration.objects.exclude(document={}).exists()
             or DeviceConfiguration.objects.not_empty().exists()
+            or Site.objects.exclude(time_zone="").exists()
             or bool(keys_set_by_server())
         )
         _cache[tenant_id] = time.monotonic() + CACHE_SECONDS, has_layers

@@ -4,7 +4,7 @@ Many devices have the same layers. A document is calculated once per combination
 layers and identified by the hash of its content.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,11 +23,12 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.registry import next_steps
-from devices.registry.models import Device, DeviceTag
+from devices.registry.models import Device, DeviceTag, Site
 from tenants.context import current_tenant_id
 
 SERVER_LABEL = "This server"  # the source of keys that no operator can set
-# The ids of the layers of a device's tags and of the device itself, the weakest first.
+# The ids of the layers of a device's sites, of its tags and of the device itself, the weakest
+# first.
 Layers = tuple[UUID, ...]
 
 
@@ -49,19 +50,30 @@ def explain(device: Device) -> tuple[MergedDocument[Source], list[tuple[Source, 
     """
     layers = [(_source(layer), layer.document) for layer in layers_of(device) if layer.number]
     server = Source(Scope.PLATFORM.value, SERVER_LABEL, None, 0)
-    return merge_layers([*layers, (server, keys_set_by_server())]), layers
+    fallback = Source(Scope.SITE.value, f"Site {device.site}", None, 0)
+    zone = _document_of_zone(_time_zones(_site_paths([device.pk])).get(device.pk, ""))
+    merged = merge_layers([(fallback, zone), *layers, (server, keys_set_by_server())])
+    return merged, layers
 
 
 def layers_of(device: Device) -> list[PlatformConfiguration | DeviceConfiguration]:
     """Return the layers that apply to a device, the weakest first."""
     tags = DeviceTag.objects.filter(device=device).values("tag")
-    layers = DeviceConfiguration.objects.select_related("tag", "device")
+    layers = DeviceConfiguration.objects.select_related("tag", "device", "site")
     return [
         *PlatformConfiguration.objects.all(),
         *layers.filter(scope=Scope.TENANT),
+        *(layers_of_sites(device.site) if device.site else ()),
         *layers.of_tags().filter(tag__in=tags),
         *layers.filter(device=device),
     ]
+
+
+def layers_of_sites(site: Site) -> list[DeviceConfiguration]:
+    """Return the layers of a site and of the sites that it is in, the weakest first."""
+    layers = DeviceConfiguration.objects.select_related("site").filter(site__in=site.path)
+    by_site = {layer.site_id: layer for layer in layers}
+    return [by_site[pk] for pk in site.path if pk in by_site]
 
 
 def _source(layer: PlatformConfiguration | DeviceConfiguration) -> Source:
@@ -129,13 +141,14 @@ def refresh(
     ids = list(living.order_by("pk").values_list("pk", flat=True))
     if not ids:
         return 0
-    own = own_layers(ids)
-    calculated = _calculate({own.get(pk, ()) for pk in ids})
+    own, zones = own_layers(ids), _time_zones(_site_paths(ids))
+    combinations = {pk: (zones.get(pk, ""), own.get(pk, ())) for pk in ids}
+    calculated = _calculate(set(combinations.values()))
     locked = next_steps.lock(ids)
     before = {pk: steps.configuration_version for pk, steps in locked.items()}
     changed: dict[UUID, str] = {}
     for pk in ids:
-        version, _ = calculated[own.get(pk, ())]
+        version, _ = calculated[combinations[pk]]
         if version != (before.get(pk) or ("" if write_empty else EMPTY_VERSION)):
             changed[pk] = version
     if changed:
@@ -165,9 +178,13 @@ def stop_waiting(device_id: UUID, now: datetime) -> None:
 
 
 def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
-    """Return the ids of the non-empty layers of each device and of its tags, by device id."""
+    """Return the ids of the non-empty layers of each device, its tags and sites, by device id."""
     layers: dict[UUID, Layers] = {}
     not_empty = DeviceConfiguration.objects.not_empty()
+    site_layers = dict(not_empty.filter(scope=Scope.SITE).order_by().values_list("site", "pk"))
+    if site_layers:
+        for pk, path in _site_paths(device_ids).items():
+            layers[pk] = tuple(site_layers[site] for site in path if site in site_layers)
     tag_layers = {
         tag: (rank or 0, pk)
         for tag, pk, rank in not_empty.of_tags().values_list("tag_id", "pk", "rank")
@@ -177,7 +194,8 @@ def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
         tags = DeviceTag.objects.filter(device__in=device_ids, tag__in=tag_layers)
         for pk, tag in tags.order_by().values_list("device_id", "tag_id"):
             ranked.setdefault(pk, []).append(tag_layers[tag])
-        layers = {pk: tuple(layer for _, layer in sorted(pairs)) for pk, pairs in ranked.items()}
+        for pk, pairs in ranked.items():
+            layers[pk] = (*layers.get(pk, ()), *(layer for _, layer in sorted(pairs)))
     device_layers = not_empty.filter(device__in=device_ids).order_by()
     for pk, layer in device_layers.values_list("device_id", "pk"):
         layers[pk] = (*layers.get(pk, ()), layer)
@@ -190,19 +208,42 @@ def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
     return dict(rows.values_list("pk", "document"))
 
 
-def _calculate(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
-    """Return the version and the merged document of each combination of layers.
+def _site_paths(device_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the ids of the sites of each device from the top level, for devices at a site."""
+    devices = Device.objects.filter(pk__in=device_ids, site__isnull=False).order_by()
+    return dict(devices.values_list("pk", "site__path"))
 
-    Each combination overrides the platform's and the tenant's layers. The keys set by the
-    server override all layers.
+
+def _time_zones(site_paths: Mapping[UUID, list[UUID]]) -> dict[UUID, str]:
+    """Return the time zone of each device's site, or of the nearest site above it that has one."""
+    ids = {site for path in site_paths.values() for site in path}
+    rows = Site.objects.filter(pk__in=ids).exclude(time_zone="").order_by()
+    zones = dict(rows.values_list("pk", "time_zone")) if ids else {}
+    found = {pk: [zones[site] for site in path if site in zones] for pk, path in site_paths.items()}
+    return {pk: names[-1] for pk, names in found.items() if names}
+
+
+def _document_of_zone(zone: str) -> dict[str, Any]:
+    """Return what applies to a device at a site if no layer sets a time zone."""
+    return {"time_zone": zone} if zone else {}
+
+
+def _calculate(
+    combinations: set[tuple[str, Layers]],
+) -> dict[tuple[str, Layers], tuple[str, dict[str, Any]]]:
+    """Return the version and the merged document of each combination of time zone and layers.
+
+    The platform's and the tenant's layers override the time zone of the site. Each combination
+    overrides these layers. The keys set by the server override all layers.
     """
     base = [("", platform_document()), ("", tenant_document())]
     server = ("", keys_set_by_server())
-    documents = documents_of(pk for layers in combinations for pk in layers)
+    documents = documents_of(pk for _, layers in combinations for pk in layers)
     calculated = {}
-    for layers in combinations:
-        merged = merge_layers([*base, *(("", documents[pk]) for pk in layers), server])
-        calculated[layers] = merged.version, merged.document
+    for zone, layers in combinations:
+        own = [("", documents[pk]) for pk in layers]
+        merged = merge_layers([("", _document_of_zone(zone)), *base, *own, server])
+        calculated[zone, layers] = merged.version, merged.document
     return calculated
 
 

@@ -101,7 +101,14 @@ def _layers_below(subject: Subject) -> list[PlatformConfiguration | DeviceConfig
     platform = list(PlatformConfiguration.objects.all())
     if subject.scope == Scope.TENANT:
         return [*platform]
-    return [*platform, *DeviceConfiguration.objects.filter(scope=Scope.TENANT)]
+    weaker = [*platform, *DeviceConfiguration.objects.filter(scope=Scope.TENANT)]
+    if subject.site is not None:
+        weaker += [
+            layer
+            for layer in effective.layers_of_sites(subject.site)
+            if layer.site_id != subject.site.pk
+        ]
+    return weaker
 
 
 def label(subject: Subject) -> str:
@@ -111,6 +118,8 @@ def label(subject: Subject) -> str:
             return "Platform"
         case Scope.TENANT:
             return "All devices"
+        case Scope.SITE:
+            return f"Site {subject.site}"
         case Scope.TAG:
             return f"Tag {subject.tag}"
         case _:

@@ -29,7 +29,7 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.configurations.services import effective, recalculation
-from devices.registry.models import Device, Tag
+from devices.registry.models import Device, Site, Tag
 from events.domain_events import Changes
 from events.services.outbox import record
 from tenants.context import current_caller, current_tenant_id, every_tenant_scope
@@ -39,25 +39,26 @@ MAX_NOTE_LENGTH = 500
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The devices that a layer applies to: all, those with a tag, or one device."""
+    """The devices that a layer applies to: all, those at a site or with a tag, or one device."""
 
     scope: str
     tag: Tag | None = None
     device: Device | None = None
+    site: Site | None = None
 
     def validate(self) -> None:
-        """Check that the tag and device match the scope.
+        """Check that the site, tag and device match the scope.
 
         Raises:
-            InvalidSubject: the scope is unknown, the tag or device is missing or not
+            InvalidSubject: the scope is unknown, the site, tag or device is missing or not
                 allowed with the scope, or the device is retired.
         """
-        required = {"tenant": None, "tag": "tag", "device": "device"}
-        if self.scope not in required:
-            raise InvalidSubject("The scope must be tenant, tag or device.", field="scope")
-        for name in ("tag", "device"):
+        subjects = ("site", "tag", "device")
+        if self.scope not in ("tenant", *subjects):
+            raise InvalidSubject("The scope must be tenant, site, tag or device.", field="scope")
+        for name in subjects:
             is_given = getattr(self, name) is not None
-            if is_given != (required[self.scope] == name):
+            if is_given != (self.scope == name):
                 raise InvalidSubject(
                     f"A {name} is not allowed with the scope {self.scope}."
                     if is_given
@@ -82,8 +83,8 @@ def validated(document: Any) -> dict[str, Any]:
 
 def layer_of(subject: Subject) -> DeviceConfiguration | None:
     """Return the current tenant's layer of a subject, None if there is no such layer."""
-    layers = DeviceConfiguration.objects.select_related("tag", "device")
-    return layers.filter(scope=subject.scope, tag=subject.tag, device=subject.device).first()
+    layers = DeviceConfiguration.objects.select_related("tag", "device", "site")
+    return layers.filter(**_columns(subject)).first()
 
 
 @transaction.atomic
@@ -117,14 +118,17 @@ def save(
     if changes is None:
         return layer
     ids = {"tenant_id": layer.tenant_id, "device_id": layer.device_id}
-    tag = subject.tag.name if subject.tag else None
-    record([_saved_event(layer, changes, note, restored_number, now, tag=tag, **ids)])
+    names = {
+        "tag": subject.tag.name if subject.tag else None,
+        "site": subject.site.name if subject.site else None,
+    }
+    record([_saved_event(layer, changes, note, restored_number, now, **names, **ids)])
     # Request the round before locking the calculation. The worker uses the same order;
     # the opposite order could deadlock.
     if is_first:  # the round assigns the empty version to other devices
         recalculation.request(now=now)
     elif subject.device is None:
-        recalculation.request(tag=subject.tag, now=now)
+        recalculation.request(tag=subject.tag, site=subject.site, now=now)
     if subject.device is not None:
         effective.refresh([subject.device.pk], now=now)
     return layer
@@ -217,7 +221,12 @@ def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfigurat
 
 
 def subject_of(layer: DeviceConfiguration) -> Subject:
-    return Subject(layer.scope, layer.tag, layer.device)
+    return Subject(layer.scope, layer.tag, layer.device, layer.site)
+
+
+def _columns(subject: Subject) -> dict[str, Any]:
+    """Return the columns of `DeviceConfiguration` that identify the layer of a subject."""
+    return {name: getattr(subject, name) for name in ("scope", "site", "tag", "device")}
 
 
 def _lock_layer(subject: Subject, now: datetime) -> DeviceConfiguration:
@@ -226,13 +235,13 @@ def _lock_layer(subject: Subject, now: datetime) -> DeviceConfiguration:
     if subject.scope == Scope.TAG and layer_of(subject) is None:
         transaction_lock(f"order of configurations of {current_tenant_id()}")
         rank = _next_rank()
-    fields = {"scope": subject.scope, "tag": subject.tag, "device": subject.device}
+    fields = _columns(subject)
     if subject.scope != Scope.TAG or rank is not None:
         DeviceConfiguration.objects.bulk_create(
             [DeviceConfiguration(**fields, rank=rank, updated_at=now)], ignore_conflicts=True
         )
     locking = DeviceConfiguration.objects.select_for_update(of=("self",))
-    return locking.select_related("tag", "device").get(**fields)
+    return locking.select_related("tag", "device", "site").get(**fields)
 
 
 def _next_rank() -> int:

@@ -20,6 +20,7 @@ from devices.configurations.services import effective
 from devices.configurations.services.effective import Layers
 from devices.configurations.services.layers import Subject, layer_of, validated
 from devices.registry.models import Device
+from devices.registry.services.sites import ids_below
 from devices.registry.services.tags import device_names
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
@@ -31,12 +32,20 @@ STEP = 2_000  # devices examined in one step to fill the list
 MAX_STEPS = 50  # steps for one response; the next response continues the list
 CHUNK = 1_000  # combinations whose documents are in memory at the same time
 
-# Select the combinations of tag and device layers, the number of devices with each
+# Select the combinations of site, tag and device layers, the number of devices with each
 # combination, and the number of all devices.
 COMBINATIONS = """
     SELECT layers, count(*), sum(count(*)) OVER () FROM (
-        SELECT coalesce(tagged.layers, '{}') || coalesce(own.layers, '{}')
+        SELECT coalesce(placed.layers, '{}') || coalesce(tagged.layers, '{}')
+            || coalesce(own.layers, '{}')
         FROM devices_device device
+        LEFT JOIN (
+            SELECT site.id, array_agg(layer.id ORDER BY array_position(site.path, layer.site_id))
+            FROM devices_site site
+            JOIN configurations_deviceconfiguration layer ON layer.site_id = ANY (site.path)
+            WHERE site.tenant_id = %(tenant)s AND layer.document <> '{}'
+            GROUP BY site.id
+        ) placed (site_id, layers) ON placed.site_id = device.site_id
         LEFT JOIN (
             SELECT device_tag.device_id, array_agg(layer.id ORDER BY layer.rank)
             FROM devices_devicetag device_tag
@@ -55,6 +64,7 @@ COMBINATIONS = """
                 SELECT FROM devices_devicetag device_tag
                 WHERE device_tag.device_id = device.id
                     AND device_tag.tag_id = %(tag)s))
+            AND (%(sites)s::uuid[] IS NULL OR device.site_id = ANY (%(sites)s))
     ) combinations (layers) GROUP BY layers
     ORDER BY count(*) DESC, layers LIMIT %(limit)s
 """
@@ -94,12 +104,13 @@ class _Proposal:
     layer: DeviceConfiguration | None
     base: list[Any]  # present documents of the platform's and the tenant's layers
     new_base: list[Any]
-    ranks: dict[UUID, int | None]
+    ranks: dict[UUID, int]  # of tags' layers; 0 for sites' layers
+    above: set[UUID]  # the layers of the sites that the subject is in
 
     def changes(self, layers: Layers, documents: dict[UUID, Any]) -> list[Difference]:
         own = [(pk, documents[pk]) for pk in layers]
         before = [*self.base, *(document for _, document in own)]
-        if self.subject.scope in (Scope.TAG, Scope.DEVICE):
+        if self.subject.scope in (Scope.SITE, Scope.TAG, Scope.DEVICE):
             own = self._replace_layer(own)
         after = [*self.new_base, *(document for _, document in own)]
         merged_before, merged_after = (
@@ -112,9 +123,11 @@ class _Proposal:
         layer_id = self.layer.pk if self.layer else None
         others = [(pk, document) for pk, document in own if pk != layer_id]
         index = len(others)
-        if self.subject.scope == Scope.TAG:
+        if self.subject.scope == Scope.SITE:
+            index = sum(pk in self.above for pk, _ in others)
+        elif self.subject.scope == Scope.TAG:
             rank = (self.layer.rank if self.layer else None) or sys.maxsize
-            index = sum((self.ranks.get(pk) or sys.maxsize) < rank for pk, _ in others)
+            index = sum(self.ranks.get(pk, sys.maxsize) < rank for pk, _ in others)
         return [*others[:index], (layer_id, self.document), *others[index:]]
 
 
@@ -154,6 +167,9 @@ def preview_platform(*, document: Any, limit: int = MAX_LISTED) -> Preview:
 
 def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
     not_empty = DeviceConfiguration.objects.not_empty().order_by()
+    tag_ranks: Any = not_empty.of_tags().values_list("pk", "rank")
+    sites = dict(not_empty.filter(scope=Scope.SITE).values_list("pk", "site"))
+    above = subject.site.path if subject.site else ()
     platform, tenant = effective.platform_document(), effective.tenant_document()
     match subject.scope:
         case Scope.PLATFORM:
@@ -168,7 +184,8 @@ def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
         layer=layer_of(subject),
         base=[platform, tenant],
         new_base=new_base,
-        ranks=dict(not_empty.of_tags().values_list("pk", "rank")),
+        ranks={**dict.fromkeys(sites, 0), **dict(tag_ranks)},
+        above={pk for pk, site in sites.items() if site in above},
     )
 
 
@@ -208,6 +225,7 @@ def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
             {
                 "tenant": str(current_tenant_id()),
                 "tag": subject.tag.pk if subject.tag else None,
+                "sites": ids_below(subject.site.pk) if subject.site else None,
                 "limit": MAX_COMBINATIONS + 1,
             },
         )
@@ -243,6 +261,8 @@ def _next_ids(subject: Subject, after: UUID | None) -> list[UUID]:
         devices = devices.filter(pk=subject.device.pk)
     elif subject.tag is not None:
         devices = devices.filter(device_tags__tag=subject.tag)
+    elif subject.site is not None:
+        devices = devices.filter(site__in=ids_below(subject.site.pk))
     if after is not None:
         devices = devices.filter(pk__gt=after)
     return list(devices.values_list("pk", flat=True)[:STEP])

@@ -14,25 +14,27 @@ from django.db.models import QuerySet
 from core.tasks import enqueue_on_commit
 from devices.configurations.models import Round
 from devices.configurations.services import effective
-from devices.registry.models import Device, DeviceTag, Tag
+from devices.registry.models import Device, DeviceTag, Site, Tag
+from devices.registry.services.sites import ids_below
 from tenants.context import current_tenant_id, every_tenant_scope, tenant_scope
 
 BATCH = 2_000  # devices in one transaction, which takes about a tenth of a second
 
 
-def request(*, tag: Tag | None = None, now: datetime) -> None:
-    """Request a recalculation of the current tenant's devices, or of the devices with a tag.
+def request(*, tag: Tag | None = None, site: Site | None = None, now: datetime) -> None:
+    """Request a recalculation of all devices of the current tenant, of a tag, or of a site.
 
     Call this function in the transaction that changes the layer. If a recalculation is
     in progress, it will process the devices up to its present position a second time.
     """
-    _request("SELECT %s::uuid, %s::bigint", [current_tenant_id(), tag and tag.pk], now)
+    subject: list[object] = [current_tenant_id(), tag and tag.pk, site and site.pk]
+    _request("SELECT %s::uuid, %s::bigint, %s::uuid", subject, now)
 
 
 def request_for_all_tenants(*, now: datetime) -> None:
     """Request a recalculation of the devices of every tenant."""
     with every_tenant_scope():
-        _request("SELECT id, NULL::bigint FROM tenants_tenant ORDER BY id", [], now)
+        _request("SELECT id, NULL::bigint, NULL::uuid FROM tenants_tenant ORDER BY id", [], now)
 
 
 def process_batch(*, now: datetime) -> bool:
@@ -55,15 +57,15 @@ def process_batch(*, now: datetime) -> bool:
 
 
 def _request(subjects: str, values: list[object], now: datetime) -> None:
-    """Create or extend the `Round` of each tenant and tag that a query selects."""
+    """Create or extend the `Round` of each tenant, tag and site that a query selects."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             INSERT INTO configurations_round AS existing (
-                tenant_id, tag_id, asked_at, worked_at, is_last_lap, done, changed
+                tenant_id, tag_id, site_id, asked_at, worked_at, is_last_lap, done, changed
             )
             SELECT subjects.*, %s, %s, false, 0, 0 FROM ({subjects}) subjects
-            ON CONFLICT (tenant_id, tag_id) DO UPDATE SET
+            ON CONFLICT (tenant_id, tag_id, site_id) DO UPDATE SET
                 until = existing.position, is_last_lap = false
             """,
             [now, now, *(None if v is None else str(v) for v in values)],
@@ -76,7 +78,7 @@ def _process(current: Round, now: datetime) -> None:
     # that commits in the meantime is then selected too.
     effective.lock_calculation()
     ids = _next_ids(current)
-    is_for_tenant = current.tag_id is None
+    is_for_tenant = current.tag_id is None and current.site_id is None
     current.changed += effective.refresh(ids, write_empty=is_for_tenant, now=now)
     current.done += len(ids)
     current.worked_at = now
@@ -95,6 +97,8 @@ def _next_ids(current: Round) -> list[UUID]:
     rows: QuerySet[Any] = Device.objects.not_retired()
     if current.tag_id is not None:
         column, rows = "device_id", DeviceTag.objects.filter(tag=current.tag_id)
+    elif current.site_id is not None:
+        rows = rows.filter(site__in=ids_below(current.site_id))
     if current.position is not None:
         rows = rows.filter(**{f"{column}__gt": current.position})
     if current.is_last_lap:

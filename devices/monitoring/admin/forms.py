@@ -18,6 +18,7 @@ from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import EVERY_DAY, MonitoringRule, RuleOverride
 from devices.monitoring.services import rules
 from devices.registry.models import Device, Tag
+from devices.registry.services.sites import find_site
 from events.severity import Severity
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
@@ -66,21 +67,24 @@ def choice(label: str, choices: Any, *, required: bool = True, **kwargs: Any) ->
 
 
 class SubjectForm(ServiceForm):
-    """Base of forms that select a tag by name, or a device by id or name."""
+    """Base of forms that select a site or tag by name, or a device by id or name."""
 
     def subject(self) -> dict[str, Any]:
-        """Return the selected `tag` and `device`. An empty field gives None.
+        """Return the selected `site`, `tag` and `device`. An empty field gives None.
 
         Raises:
             InvalidRule: the tag or device does not exist, or several devices have the entered name.
+            InvalidSite: the site does not exist.
         """
+        site_name = self.cleaned_data["site_name"]
         tag_name = self.cleaned_data["tag_name"]
         device_text = self.cleaned_data["device_id"]
         tag = Tag.objects.filter(name=tag_name).first() if tag_name else None
         if tag_name and tag is None:
             raise InvalidRule("There is no such tag.", field="tag_name")
         device = self._device(device_text.strip()) if device_text else None
-        return {"tag": tag, "device": device}
+        site = find_site(site_name, field="site_name") if site_name else None
+        return {"site": site, "tag": tag, "device": device}
 
     def _device(self, id_or_name: str) -> Device:
         try:
@@ -142,6 +146,9 @@ class RuleForm(SubjectForm):
     )
     escalation_severity = choice("Escalation severity", Severity.choices, required=False)
     scope = choice("Scope", MonitoringRule.Scope.choices)
+    site_name = text_field(
+        "Site", length=120, help_text="Name. Required for the scope “Devices at a site”."
+    )
     tag_name = text_field("Tag", help_text="Required for the scope “Devices with a tag”.")
     device_id = text_field(
         "Device", length=120, help_text="ID or name. Required for the scope “One device”."
@@ -201,6 +208,7 @@ class RuleForm(SubjectForm):
         self.initial.update(
             lasting_minutes=round(rule.lasting_seconds / 60) or None,
             cool_down_minutes=round(rule.cool_down_seconds / 60) or None,
+            site_name=str(rule.site or ""),
             tag_name=rule.tag.name if rule.tag else "",
             device_id=str(rule.device_id or ""),
         )
@@ -209,7 +217,7 @@ class RuleForm(SubjectForm):
     def call_service(self) -> MonitoringRule:
         fields = dict(self.cleaned_data)
         fields |= self.subject()
-        del fields["tag_name"], fields["device_id"]
+        del fields["site_name"], fields["tag_name"], fields["device_id"]
         for name in ("lasting", "cool_down"):
             value = fields.pop(f"{name}_minutes") or 0
             if f"{name}_minutes" in self.changed_data:
@@ -225,10 +233,11 @@ class RuleForm(SubjectForm):
 
 
 class OverrideForm(SubjectForm):
-    """Form for an override of a rule for a tag or a device."""
+    """Form for an override of a rule for a site, a tag or a device."""
 
     rule: Any = forms.ModelChoiceField(queryset=None, widget=UnfoldAdminSelectWidget())
-    tag_name = text_field("Tag", help_text="Enter either a tag or a device.")
+    site_name = text_field("Site", length=120, help_text="Enter one of a site, a tag or a device.")
+    tag_name = text_field("Tag")
     device_id = text_field("Device", length=120, help_text="ID or name.")
     threshold = number("Threshold", help_text="If empty, the threshold of the rule is used.")
     clear_threshold = number(

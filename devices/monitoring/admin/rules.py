@@ -42,6 +42,7 @@ def _not_archived(queryset: QuerySet[Any]) -> RuleQuerySet:
 class OverrideInline(ReadOnlyInline):
     model = RuleOverride
     fields = (
+        "site",
         "tag",
         "device",
         "threshold",
@@ -51,7 +52,7 @@ class OverrideInline(ReadOnlyInline):
         "is_enabled",
     )
     readonly_fields = fields
-    verbose_name_plural = "Overrides for tags and devices"
+    verbose_name_plural = "Overrides for sites, tags and devices"
 
 
 @admin.register(MonitoringRule)
@@ -60,7 +61,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
 
     list_display = ("name", "condition", "severity_label", "scope_label", "state")
     list_filter = ("is_enabled", "kind", "severity")
-    list_select_related = ("tenant", "tag", "device")
+    list_select_related = ("tenant", "tag", "device", "site")
     search_fields = ("name__istartswith",)
     ordering = ("name", "id")
     inlines: Any = (OverrideInline,)
@@ -76,7 +77,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     fieldsets: Any = (
         (None, {"fields": ("name", "kind", ("measure", "operator"), "threshold", "is_enabled")}),
         ("Opening and closing alerts", {"fields": alert_fields}),
-        ("Devices", {"fields": ("scope", ("tag_name", "device_id"))}),
+        ("Devices", {"fields": ("scope", ("site_name", "tag_name", "device_id"))}),
         ("Alert hours", {"fields": ("weekdays", ("opens_at", "closes_at"), "time_zone")}),
     )
 
@@ -100,6 +101,8 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     def scope_label(self, rule: MonitoringRule) -> str:
         if rule.scope == rule.Scope.TAG:
             return f"tag {rule.tag}"
+        if rule.scope == rule.Scope.SITE:
+            return f"site {rule.site}"
         return str(rule.device or "all devices")
 
     @display(description="State", label={"enabled": "success", "disabled": "default"})
@@ -161,10 +164,10 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
 
 @admin.register(RuleOverride)
 class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
-    """The admin class of overrides for tags and devices. Overrides are replaced, not edited."""
+    """The admin class of overrides for sites, tags and devices. They are replaced, not edited."""
 
     list_display = ("rule", "subject", "threshold", "severity", "is_enabled")
-    list_select_related = ("tenant", "rule", "tag", "device")
+    list_select_related = ("tenant", "rule", "tag", "device", "site")
     ordering = ("rule__name", "id")
 
     def get_form(
@@ -186,6 +189,8 @@ class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
         with tenant_scope(obj.tenant_id):
             rules.remove_override(override=obj, now=clock.now())
 
-    @admin.display(description="Tag or device")
+    @admin.display(description="Site, tag or device")
     def subject(self, override: RuleOverride) -> str:
+        if override.site:
+            return f"site {override.site}"
         return f"tag {override.tag}" if override.tag else str(override.device)

@@ -9,6 +9,7 @@ from core.rest.strict import StrictSerializer
 from devices.metrics.measures import CHOICES
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
 from devices.monitoring.services.back_testing import MAX_DAYS
+from devices.registry.api.serializers import site_field
 from events.severity import Severity
 
 
@@ -56,6 +57,7 @@ class RuleFields(StrictSerializer):
     scope = serializers.ChoiceField(choices=MonitoringRule.Scope.choices, required=False)
     tag = StrictCharField(max_length=64, required=False, allow_null=True)
     device = serializers.UUIDField(required=False, allow_null=True)
+    site = site_field()
     cool_down_seconds = Seconds(required=False)
     no_data = serializers.ChoiceField(
         choices=MonitoringRule.NoData.choices,
@@ -87,10 +89,14 @@ class RuleUpdateSerializer(RuleFields):
 
 
 class OverrideFields(StrictSerializer):
-    """An override of a rule for a tag or a device. For a null field, the rule's value is used."""
+    """An override of a rule for a site, a tag or a device.
+
+    For a null field, the rule's value is used.
+    """
 
     tag = StrictCharField(max_length=64, required=False)
     device = serializers.UUIDField(required=False)
+    site = site_field()
     threshold = Number(required=False, allow_null=True)
     clear_threshold = Number(required=False, allow_null=True)
     lasting_seconds = Seconds(required=False, allow_null=True)
@@ -101,6 +107,7 @@ class OverrideFields(StrictSerializer):
 class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
+    site = serializers.UUIDField(source="site_id", allow_null=True)
     severity = serializers.CharField(help_text="If empty, the severity of the rule is used.")
 
     class Meta:
@@ -109,6 +116,7 @@ class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
             "id",
             "tag",
             "device",
+            "site",
             "threshold",
             "clear_threshold",
             "lasting_seconds",
@@ -125,6 +133,7 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
     escalation_severity = serializers.CharField(help_text="If empty, the severity is not raised.")
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
+    site = serializers.UUIDField(source="site_id", allow_null=True)
     opens_at = LocalTimeField(allow_null=True)
     closes_at = LocalTimeField(allow_null=True)
     overrides = OverrideSerializer(many=True)
@@ -146,6 +155,7 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
             "scope",
             "tag",
             "device",
+            "site",
             "cool_down_seconds",
             "no_data",
             "weekdays",
@@ -283,7 +293,7 @@ class EffectiveRuleSerializer(serializers.Serializer[Any]):
     is_enabled = serializers.BooleanField()
     sources = serializers.DictField(
         child=serializers.CharField(),
-        help_text="Source of each field: `rule`, `device`, or `tag` followed by the tag's name.",
+        help_text="Source of each field: `rule`, `device`, or `tag` or `site` followed by a name.",
     )
 
 

@@ -32,6 +32,7 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing, overview, rules
 from devices.registry.api.views import get_device
 from devices.registry.models import Device, Tag
+from devices.registry.services.sites import find_site
 
 
 class RulesView(ListAPIView[MonitoringRule]):
@@ -98,25 +99,25 @@ class BackTestView(APIView):
 
 
 class OverridesView(APIView):
-    """Set the override of a rule for a tag or a device. An existing override is replaced."""
+    """Set the override of a rule for a site, tag or device. An existing override is replaced."""
 
     @extend_schema(request=OverrideFields, responses={201: OverrideSerializer})
     def post(self, request: Request, rule_id: UUID) -> Response:
         rule = get_rule(rule_id)
         fields = _validated_fields(OverrideFields, request)
-        subject = {name: fields.pop(name, None) for name in ("tag", "device")}
+        subject = {name: fields.pop(name, None) for name in ("site", "tag", "device")}
         override = rules.override(rule=rule, subject=subject, now=clock.now(), **fields)
         return Response(OverrideSerializer(override).data, status.HTTP_201_CREATED)
 
 
 class OverrideView(APIView):
-    """Delete an override, so that the rule itself applies to the tag or device."""
+    """Delete an override, so that the rule itself applies to the site, tag or device."""
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rule_id: UUID, override_id: UUID) -> Response:
         overrides = RuleOverride.objects.filter(rule=get_rule(rule_id), pk=override_id)
         override = first_or_raise(
-            overrides.select_related("rule", "tag", "device"), OverrideNotFound
+            overrides.select_related("rule", "tag", "device", "site"), OverrideNotFound
         )
         rules.remove_override(override=override, now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -171,10 +172,10 @@ def rule_data(rule_id: UUID) -> dict[str, Any]:
 
 
 def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]:
-    """Validate a request body. Return its fields, with `tag` and `device` as model instances.
+    """Validate a request body. Return its fields, with model instances as subjects.
 
     Raises:
-        InvalidRule: the tenant has no such tag or device.
+        InvalidRule, InvalidSite: the tenant has no such tag, device or site.
     """
     body = validated_body(serializer_class, request)
     fields: dict[str, Any] = dict(body)
@@ -182,6 +183,8 @@ def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]
         fields["tag"] = Tag.objects.filter(name=fields["tag"]).first()
         if fields["tag"] is None:
             raise InvalidRule("There is no such tag.", field="tag")
+    if fields.get("site") is not None:
+        fields["site"] = find_site(fields["site"])
     if fields.get("device") is not None:
         fields["device"] = Device.objects.not_retired().filter(pk=fields["device"]).first()
         if fields["device"] is None:

@@ -47,12 +47,11 @@ def complete(rule: MonitoringRule) -> None:
 
 
 def _check_scope(rule: MonitoringRule) -> None:
-    required = {"all": (), "tag": ("tag",), "device": ("device",)}[rule.scope]
-    for name in ("tag", "device"):
+    for name in ("site", "tag", "device"):
         is_set = getattr(rule, f"{name}_id") is not None
-        if is_set and name not in required:
+        if is_set and name != rule.scope:
             setattr(rule, name, None)
-        elif not is_set and name in required:
+        elif not is_set and name == rule.scope:
             raise InvalidRule(f"A {name} is required for this scope.", field=name)
 
 

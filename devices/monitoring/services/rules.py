@@ -85,19 +85,19 @@ def archive(*, rule: MonitoringRule, now: datetime) -> None:
 def override(
     *, rule: MonitoringRule, subject: Mapping[str, Any], now: datetime, **fields: Any
 ) -> RuleOverride:
-    """Set the override of a rule for a tag or a device. An existing override is replaced.
+    """Set the override of a rule for a site, tag or device. An existing override is replaced.
 
     Values equal to those of the rule are not stored, so that later changes of the rule apply.
 
     Args:
-        subject: the keys `tag` and `device`. Exactly one of the values is None.
+        subject: the keys `site`, `tag` and `device`. Exactly one of the values is not None.
         fields: values of `RuleOverride`. For None or "", the value of the rule is used.
 
     Raises:
         InvalidRule: a value is invalid, or no value differs from the rule.
     """
-    if (subject["tag"] is None) == (subject["device"] is None):
-        message = "Enter either a tag or a device, not both."
+    if sum(value is not None for value in subject.values()) != 1:
+        message = "Enter one of a site, a tag or a device."
         raise InvalidRule(message, field="tag")
     if rule.kind != MonitoringRule.Kind.METRIC:
         fields = {**fields, "clear_threshold": None, "lasting_seconds": None}
@@ -118,7 +118,7 @@ def override(
 
 @transaction.atomic
 def remove_override(*, override: RuleOverride, now: datetime) -> None:
-    """Delete an override, so that the rule itself applies to the tag or device."""
+    """Delete an override, so that the rule itself applies to the site, tag or device."""
     changes: Changes = {"override": (str(override), None)}
     record([RuleUpdated(**_event_fields(override.rule, now), changes=changes)])
     override.delete()
@@ -130,7 +130,7 @@ class EffectiveRule:
 
     rule: MonitoringRule
     condition: Condition
-    sources: dict[str, str]  # by field: "rule", "tag hall" or "device"
+    sources: dict[str, str]  # by field: "rule", "site Shop", "tag hall" or "device"
 
 
 def condition_of(rule: MonitoringRule, *overrides: RuleOverride) -> Condition:
@@ -147,21 +147,20 @@ def condition_of(rule: MonitoringRule, *overrides: RuleOverride) -> Condition:
 
 def effective_rules(device: Device) -> list[EffectiveRule]:
     """Return every rule whose scope includes the device, with overrides applied."""
-    tags = dict(
-        DeviceTag.objects.filter(device=device)
-        .order_by("tag__name")
-        .values_list("tag_id", "tag__name")
-    )
-    tag_ids = list(tags)
+    device_tags = DeviceTag.objects.filter(device=device).order_by("tag__name")
+    tag_ids = list(device_tags.values_list("tag_id", flat=True))
+    path: list[UUID] = device.site.path if device.site else []
+    of_device = Q(device=device) | Q(tag__in=tag_ids) | Q(site__in=path)
     device_overrides: Any = Prefetch(
-        "overrides", RuleOverride.objects.filter(Q(device=device) | Q(tag__in=tag_ids))
+        "overrides", RuleOverride.objects.filter(of_device).select_related("tag", "site")
     )
     results = []
     for rule in MonitoringRule.objects.prefetch_related(device_overrides):
-        if rule.scope == rule.Scope.ALL or rule.tag_id in tag_ids or rule.device_id == device.pk:
-            overrides = _by_precedence(rule.overrides.all(), tag_ids)
+        is_about_device = rule.tag_id in tag_ids or rule.device_id == device.pk
+        if rule.scope == rule.Scope.ALL or is_about_device or rule.site_id in path:
+            overrides = _by_precedence(rule.overrides.all(), tag_ids, path)
             condition = condition_of(rule, *overrides)
-            results.append(EffectiveRule(rule, condition, _sources(overrides, tags)))
+            results.append(EffectiveRule(rule, condition, _sources(overrides)))
     return results
 
 
@@ -170,7 +169,7 @@ class Conditions:
 
     def __init__(self, rule: MonitoringRule) -> None:
         self.rule = rule
-        overrides = list(rule.overrides.select_related("tag").order_by("tag__name"))
+        overrides = list(rule.overrides.select_related("tag", "site").order_by("tag__name"))
         self._by_device = {item.device_id: item for item in overrides if item.device_id}
         by_tag = {item.tag_id: item for item in overrides if item.tag_id}
         self._by_tagged_device: dict[UUID, RuleOverride] = {}
@@ -178,6 +177,12 @@ class Conditions:
         for device_id, tag_id in device_tags.values_list("device_id", "tag_id"):
             # The names are in descending order, so that the first tag by name is kept.
             self._by_tagged_device[device_id] = by_tag[tag_id]
+
+        self._by_site = {item.site_id: item for item in overrides if item.site_id}
+        at_sites = Device.objects.filter(site__path__overlap=list(self._by_site))
+        self._paths: dict[UUID, list[UUID]] = (
+            dict(at_sites.values_list("pk", "site__path")) if self._by_site else {}
+        )
 
     def of(self, device_id: UUID) -> Condition:
         return condition_of(self.rule, *self._overrides(device_id))
@@ -194,13 +199,21 @@ class Conditions:
 
     def loosest_threshold(self) -> float:
         """Return the threshold that is easiest to violate, among the rule and its overrides."""
-        overrides = [*self._by_device.values(), *self._by_tagged_device.values()]
+        overrides = [
+            *self._by_device.values(),
+            *self._by_tagged_device.values(),
+            *self._by_site.values(),
+        ]
         thresholds = [item.threshold for item in overrides if item.threshold is not None]
         opens_above = COMPARE[self.rule.operator](1, 0)
         return (min if opens_above else max)([self.rule.threshold, *thresholds])
 
     def _overrides(self, device_id: UUID) -> list[RuleOverride]:
-        candidates = (self._by_device.get(device_id), self._by_tagged_device.get(device_id))
+        candidates = (
+            self._by_device.get(device_id),
+            self._by_tagged_device.get(device_id),
+            *(self._by_site.get(site) for site in reversed(self._paths.get(device_id, []))),
+        )
         return [item for item in candidates if item is not None]
 
 
@@ -216,23 +229,35 @@ def _settle_alerts(rule: MonitoringRule, now: datetime) -> None:
     alert_closing.settle_alerts(alerts, closing=closing, now=now)
 
 
-def _by_precedence(overrides: Iterable[RuleOverride], tag_ids: list[Any]) -> list[RuleOverride]:
-    """Return the device's own override, then the override of its first tag by name."""
+def _by_precedence(
+    overrides: Iterable[RuleOverride], tag_ids: list[Any], path: list[UUID]
+) -> list[RuleOverride]:
+    """Return the overrides of the device, of its first tag by name, and of its sites."""
     items = list(overrides)
-    of_device = [item for item in items if item.tag_id is None]
+    of_device = [item for item in items if item.device_id is not None]
     of_tags = [item for item in items if item.tag_id is not None]
-    return of_device + sorted(of_tags, key=lambda item: tag_ids.index(item.tag_id))[:1]
+    by_site = {item.site_id: item for item in items if item.site_id is not None}
+    return [
+        *of_device,
+        *sorted(of_tags, key=lambda item: tag_ids.index(item.tag_id))[:1],
+        *(by_site[site] for site in reversed(path) if site in by_site),
+    ]
 
 
-def _sources(overrides: list[RuleOverride], tags: dict[Any, str]) -> dict[str, str]:
+def _sources(overrides: list[RuleOverride]) -> dict[str, str]:
     sources = {}
     for name in (*OVERRIDABLE, "is_enabled"):
         sources[name] = "rule"
         for override in reversed(overrides):
             if getattr(override, name) not in (None, ""):
-                is_of_tag = override.device_id is None
-                sources[name] = f"tag {tags[override.tag_id]}" if is_of_tag else "device"
+                sources[name] = _source(override)
     return sources
+
+
+def _source(override: RuleOverride) -> str:
+    if override.site is not None:
+        return f"site {override.site}"
+    return f"tag {override.tag}" if override.tag else "device"
 
 
 def _none_if_equal(rule: MonitoringRule, name: str, value: Any) -> Any:

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import (
-    BooleanField,
     DateTimeField,
     DurationField,
     Exists,
@@ -25,15 +24,16 @@ from django.db.models import (
     Value,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, NullIf
-from django.db.models.lookups import Exact
+from django.db.models.functions import Coalesce
 
 from certificates.models import DeviceCertificate
 from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.monitoring.conditions import LOOKUP, NEGATED
 from devices.monitoring.extension_points import configuration_drifts
-from devices.monitoring.models import Alert, AlertQuerySet, MonitoringRule, RuleOverride
+from devices.monitoring.models import Alert, AlertQuerySet, MonitoringRule
+from devices.monitoring.services.override_expressions import OverrideExpressions
 from devices.registry.models import Device
+from devices.registry.services.sites import ids_below
 from events.severity import Severity
 
 Kind = MonitoringRule.Kind
@@ -55,6 +55,9 @@ def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
     devices = Device.objects.not_retired()
     if rule.scope == MonitoringRule.Scope.TAG:
         return devices.filter(device_tags__tag=rule.tag_id)
+    if rule.scope == MonitoringRule.Scope.SITE:
+        assert rule.site_id is not None
+        return devices.filter(site__in=ids_below(rule.site_id))
     if rule.scope == MonitoringRule.Scope.DEVICE:
         return devices.filter(pk=rule.device_id)  # type: ignore[misc] # never None
     return devices
@@ -76,11 +79,11 @@ class RuleQueries:
         self, rule: MonitoringRule, *, now: datetime, device_ids: Collection[UUID] | None = None
     ) -> None:
         self.rule, self.now, self.device_ids = rule, now, device_ids
-        self.has_overrides = rule.overrides.exists()
+        self.overrides = OverrideExpressions(rule)
 
     def to_open(self) -> list[Violation]:
         """Return devices that have violated the rule for its duration and have no alert."""
-        rows = self._violating(self._effective("threshold", FloatField()))
+        rows = self._violating(self.overrides.value("threshold", FloatField()))
         if self.rule.kind == Kind.METRIC:
             rows = self._violating_for_duration(rows)
         return [
@@ -100,16 +103,16 @@ class RuleQueries:
 
     def to_settle(self) -> AlertQuerySet:
         """Return alerts whose cause is gone."""
-        bound = self._effective("threshold", FloatField())
-        if self.rule.clear_threshold is not None or self.has_overrides:
-            bound = Coalesce(self._effective("clear_threshold", FloatField()), bound)
+        bound = self.overrides.value("threshold", FloatField())
+        if self.rule.clear_threshold is not None or self.overrides.has_overrides:
+            bound = Coalesce(self.overrides.value("clear_threshold", FloatField()), bound)
         cleared = self._not_violating(bound)
-        if self.has_overrides:
+        if self.overrides.has_overrides:
             # The threshold and the clear threshold may come from different overrides
             # that contradict each other. A value that violates the threshold must not
             # close the alert, because a new alert would open immediately.
             lookup = self._lookup(NEGATED[self.rule.operator], "gt")
-            limit = self._limit(self._effective("threshold", FloatField()))
+            limit = self._limit(self.overrides.value("threshold", FloatField()))
             cleared = cleared.filter(**{f"observed__{lookup}": limit})
         is_gone = Q(device__in=cleared.values("subject_id"))
         if self.rule.kind == Kind.CERTIFICATE:
@@ -146,8 +149,8 @@ class RuleQueries:
     def not_watched(self) -> AlertQuerySet:
         """Return alerts of devices to which the rule does not apply any more."""
         devices = self._devices()
-        if self.has_overrides:
-            devices = devices.filter(self._is_enabled(device="pk"))
+        if self.overrides.has_overrides:
+            devices = devices.filter(self.overrides.is_enabled(device="pk"))
         return self._alerts().exclude(device__in=devices.values("pk"))
 
     def _alerts(self) -> AlertQuerySet:
@@ -230,13 +233,15 @@ class RuleQueries:
         The newest sample before the start of the duration and all later samples must
         violate the rule.
         """
-        if not self.rule.lasting_seconds and not self.has_overrides:
+        if not self.rule.lasting_seconds and not self.overrides.has_overrides:
             return rows
-        seconds = self._effective("lasting_seconds", FloatField())
+        seconds = self.overrides.value("lasting_seconds", FloatField())
         duration = ExpressionWrapper(
             seconds * Value(timedelta(seconds=1)), output_field=DurationField()
         )
-        rows = rows.annotate(bound=self._effective("threshold", FloatField()), duration=duration)
+        rows = rows.annotate(
+            bound=self.overrides.value("threshold", FloatField()), duration=duration
+        )
         measure = self.rule.measure
         samples = DeviceMetrics.objects.filter(
             device_id=OuterRef("device_id"),
@@ -286,35 +291,10 @@ class RuleQueries:
             # An incident replaces alerts on silence and missing data. The rows of
             # certificate rules are devices too, so an incident also suppresses their alerts.
             rows = rows.filter(~Exists(incident))
-        if self.has_overrides:
-            rows = rows.filter(self._is_enabled(device="subject_id"))
-        rows = rows.annotate(alert_severity=self._effective("severity", None))
+        if self.overrides.has_overrides:
+            rows = rows.filter(self.overrides.is_enabled(device="subject_id"))
+        rows = rows.annotate(alert_severity=self.overrides.value("severity", None))
         return rows.values_list("subject_id", "observed", "alert_severity")
-
-    def _is_enabled(self, *, device: str) -> "Exact[Any]":
-        enabled = self._effective("is_enabled", BooleanField(), device=device)
-        return Exact(enabled, Value(True))
-
-    def _effective(self, name: str, field: Any, *, device: str = "subject_id") -> Any:
-        """Return an expression for the effective value of a rule's field.
-
-        The override of the device takes precedence over the override of its first tag by
-        name, which takes precedence over the rule.
-        """
-        rule_value = Value(getattr(self.rule, name), output_field=field)
-        if not self.has_overrides:
-            return rule_value
-        value = NullIf(F(name), Value("")) if name == "severity" else F(name)
-        overrides = RuleOverride.objects.filter(rule=self.rule).annotate(value=value)
-        of_device = overrides.filter(device_id=OuterRef(device))
-        of_tags = overrides.filter(tag__device_tags__device_id=OuterRef(device)).order_by(
-            "tag__name"
-        )
-        return Coalesce(
-            Subquery(of_device.values("value")[:1]),
-            Subquery(of_tags.values("value")[:1]),
-            rule_value,
-        )
 
     def _value_and_since(self, observed: Any) -> tuple[float | None, datetime]:
         """Return the value in the rule's unit, and the time at which the violation began."""

@@ -108,7 +108,7 @@ def test_an_override_can_be_created_and_deleted(
     fields = {"rule": str(rule.pk), "tag_name": "hall", "threshold": "50"}
 
     both = client.post(f"{path}add/", {**fields, "device_id": str(device.pk)})
-    assert "Enter either a tag or a device, not both." in both.content.decode()
+    assert "Enter one of a site, a tag or a device." in both.content.decode()
     assert client.post(f"{path}add/", fields).status_code == 302
     override = RuleOverride.every_tenant.get()
     assert override.threshold == 50

@@ -1,5 +1,5 @@
 """Portal pages of the registry. Importing this package registers the admin classes."""
 
-from devices.registry.admin import conflicts, devices, enrollment_tokens, unreadable_fields
+from devices.registry.admin import conflicts, devices, enrollment_tokens, sites, unreadable_fields
 
-__all__ = ["conflicts", "devices", "enrollment_tokens", "unreadable_fields"]
+__all__ = ["conflicts", "devices", "enrollment_tokens", "sites", "unreadable_fields"]

@@ -10,7 +10,7 @@ from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
 from core import clock
-from devices.registry.admin.filters import DriftFilter, TagFilter
+from devices.registry.admin.filters import DriftFilter, SiteFilter, TagFilter
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
     QUARANTINE_ACTIONS,
@@ -67,6 +67,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         DriftFilter,
         ("model", FieldTextFilter),
         TagFilter,
+        SiteFilter,
     )
     list_select_related = ("tenant", "next_steps")
     search_fields = ("name",)
@@ -103,7 +104,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             fields = sorted(form.base_fields, key=lambda name: name != "tenant")  # tenant first
             return ((None, {"fields": fields}),)
         return (
-            (None, {"fields": ("name", "tags")}),
+            (None, {"fields": ("name", "tags", "site_name")}),
             ("State", {"fields": ("status", "pending_decisions", "seen", "registered", "retired")}),
             (
                 "Hardware and software",

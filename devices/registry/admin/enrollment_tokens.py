@@ -1,6 +1,9 @@
 """Portal pages of enrollment tokens."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest
 
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from devices.registry.admin.forms import EnrollmentTokenForm
@@ -22,7 +25,10 @@ class EnrollmentTokenAdmin(IssuedTokenAdmin):
         "made",
     )
     service_form = EnrollmentTokenForm
-    fields = ("name", "max_uses", "expires_at", "reregistration")
+    details = ("name", "max_uses", "expires_at", "reregistration")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.details, *(("tags", "site") if obj else ("tag_names", "site_name")))
 
     @admin.display(description="Uses")
     def used(self, token: EnrollmentToken) -> str:

@@ -6,11 +6,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from devices.registry.models import DeviceQuerySet, Tag
+from devices.registry.models import DeviceQuerySet, Site, Tag
 from tenants.admin.base import signed_in_user
 from tenants.roles import visible_to
 
-MAX_TAGS = 200  # a longer list is not usable as a filter
+MAX_CHOICES = 200  # a longer list is not usable as a filter
 
 
 class TagFilter(admin.SimpleListFilter):
@@ -21,13 +21,29 @@ class TagFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         tags = visible_to(signed_in_user(request), Tag).order_by("name")
-        names = tags.values_list("name", flat=True).distinct()[:MAX_TAGS]
+        names = tags.values_list("name", flat=True).distinct()[:MAX_CHOICES]
         return [(name, name) for name in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)
         value = self.value()
         return queryset.with_tag(value) if value else queryset
+
+
+class SiteFilter(admin.SimpleListFilter):
+    """Filter devices by site. Devices at the sites in it are included."""
+
+    title = "site"
+    parameter_name = "site"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        sites = visible_to(signed_in_user(request), Site).order_by("name")
+        return [(str(pk), name) for pk, name in sites.values_list("pk", "name")[:MAX_CHOICES]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        assert isinstance(queryset, DeviceQuerySet)
+        value = self.value()
+        return queryset.at_site(value) if value else queryset
 
 
 class DriftFilter(admin.SimpleListFilter):

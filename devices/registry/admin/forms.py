@@ -13,9 +13,21 @@ from unfold.widgets import (
 
 from core import clock
 from devices.registry.device_report import DeviceReport
-from devices.registry.models import Device, DeviceTag, EnrollmentToken, ReregistrationPolicy
+from devices.registry.models import Device, DeviceTag, EnrollmentToken, ReregistrationPolicy, Site
 from devices.registry.services import credentials, registration
+from devices.registry.services.sites import find_site
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
+
+
+def site_field() -> forms.CharField:
+    field: forms.CharField = text_field(
+        "Site", length=120, help_text="Name of the site at which the device stands."
+    )
+    return field
+
+
+def _site(name: str) -> Site | None:
+    return find_site(name, field="site_name") if name else None
 
 
 class RegistrationForm(ServiceForm):
@@ -39,6 +51,7 @@ class RegistrationForm(ServiceForm):
     manufacturer = text_field("Manufacturer")
     model = text_field("Model")
     tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
+    site_name = site_field()
 
     class Meta:
         model = Device
@@ -55,15 +68,20 @@ class RegistrationForm(ServiceForm):
             model=data["model"],
             name=data["name"],
         )
-        tags = data["tags"].split(",")
-        return registration.register(report=report, tags=tags, now=clock.now())
+        return registration.register(
+            report=report,
+            tags=data["tags"].split(","),
+            site=_site(data["site_name"]),
+            now=clock.now(),
+        )
 
 
 class UpdateForm(ServiceForm):
-    """Change the name and the tags of a device."""
+    """Change the name, the tags and the site of a device."""
 
     name = text_field("Name", required=True, length=120)
     tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
+    site_name = site_field()
 
     class Meta:
         model = Device
@@ -74,12 +92,14 @@ class UpdateForm(ServiceForm):
         device_tags = DeviceTag.every_tenant.filter(device_id=self.instance.pk)
         names = device_tags.values_list("tag__name", flat=True)
         self.initial.setdefault("tags", ", ".join(names))
+        self.initial.setdefault("site_name", str(self.instance.site or ""))
 
     def call_service(self) -> Device:
         return registration.update(
             device=self.instance,
             name=self.cleaned_data["name"],
             tags=self.cleaned_data["tags"].split(","),
+            site=_site(self.cleaned_data["site_name"]),
             now=clock.now(),
         )
 
@@ -115,6 +135,8 @@ class EnrollmentTokenForm(ServiceForm):
         widget=UnfoldAdminSelectWidget(),
         help_text="What happens when a registered device registers again.",
     )
+    tag_names = text_field("Tags", length=500, help_text="For new devices. Separate with commas.")
+    site_name = text_field("Site", length=120, help_text="Name of the site for new devices.")
 
     class Meta:
         model = EnrollmentToken
@@ -127,6 +149,8 @@ class EnrollmentTokenForm(ServiceForm):
             max_uses=self.cleaned_data["max_uses"],
             lifetime=None if expires_at is None else expires_at - now,
             reregistration=self.cleaned_data["reregistration"] or ReregistrationPolicy.ROTATE.value,
+            tags=self.cleaned_data["tag_names"].split(","),
+            site=_site(self.cleaned_data["site_name"]),
             now=now,
         )
         row.__dict__["shown_once"] = token

@@ -19,7 +19,7 @@ from core.rest.strict import StrictSerializer
 from core.rest.tolerant import TolerantSerializer
 from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
-from devices.registry.models import Device, Reregistration
+from devices.registry.models import Device, Reregistration, Site
 from devices.registry.services.tags import TAG_PATTERN
 
 MAX_ABIS = 10
@@ -66,10 +66,17 @@ def report_from(data: Mapping[str, Any]) -> DeviceReport:
     return DeviceReport(**{**fields, "mac_addresses": tuple(data.get("mac_addresses", ()))})
 
 
+def site_field() -> StrictCharField:
+    return StrictCharField(
+        max_length=120, required=False, allow_null=True, help_text="Name or id of a site."
+    )
+
+
 class ManualRegistrationSerializer(DeviceReportFields, StrictSerializer):
     tags = serializers.ListField(
         child=StrictCharField(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
+    site = site_field()
 
 
 class DeviceUpdateSerializer(StrictSerializer):
@@ -79,6 +86,14 @@ class DeviceUpdateSerializer(StrictSerializer):
     tags = serializers.ListField(
         child=StrictCharField(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
+    site = site_field()
+
+
+class SiteOfDeviceSerializer(serializers.ModelSerializer[Site]):
+    class Meta:
+        model = Site
+        fields = ("id", "name")
+        read_only_fields = fields
 
 
 class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
@@ -101,6 +116,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     screen_height = serializers.SerializerMethodField()
     abis = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
+    site = SiteOfDeviceSerializer(allow_null=True)
     configuration_waiting_since = serializers.SerializerMethodField(
         help_text="Time since which the desired configuration has not been applied; null if "
         "it is applied or not set."
@@ -126,6 +142,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
             "abis",
             "ip_address",
             "tags",
+            "site",
             "registered_at",
             "retired_at",
             "quarantined_at",

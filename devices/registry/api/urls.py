@@ -1,6 +1,12 @@
 from django.urls import path
 
-from devices.registry.api import conflict_views, pairing_views, unreadable_field_views, views
+from devices.registry.api import (
+    conflict_views,
+    pairing_views,
+    site_views,
+    unreadable_field_views,
+    views,
+)
 
 urlpatterns = [
     path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
@@ -35,6 +41,8 @@ urlpatterns = [
         conflict_views.ConflictDecisionView.as_view(),
         name="device-conflict-decision",
     ),
+    path("sites", site_views.SitesView.as_view(), name="sites"),
+    path("sites/<uuid:site_id>", site_views.SiteView.as_view(), name="site"),
     path("devices/pair", pairing_views.PairView.as_view(), name="pair-start"),
     path("devices/pair/token", pairing_views.PairTokenView.as_view(), name="pair-token"),
 ]

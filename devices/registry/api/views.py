@@ -34,7 +34,7 @@ from devices.registry.api.serializers import (
     report_from,
 )
 from devices.registry.errors import DeviceNotFound
-from devices.registry.models import Device
+from devices.registry.models import Device, Site
 from devices.registry.services import (
     credentials,
     presence,
@@ -43,6 +43,7 @@ from devices.registry.services import (
     reregistration,
     retirement,
 )
+from devices.registry.services.sites import find_site
 from tenants.context import current_caller
 
 
@@ -63,6 +64,7 @@ class DevicesView(ListAPIView[Device]):
         device = registration.register(
             report=report_from(body.validated_data),
             tags=body.validated_data.get("tags", ()),
+            site=_site(body.validated_data.get("site")),
             now=clock.now(),
         )
         return Response(device_response(device.pk), status.HTTP_201_CREATED)
@@ -79,6 +81,8 @@ class DeviceView(APIView):
     def patch(self, request: Request, device_id: UUID) -> Response:
         body = validated_body(DeviceUpdateSerializer, request)
         device = get_device(device_id)
+        if "site" in body:
+            body["site"] = _site(body["site"])
         registration.update(device=device, now=clock.now(), **body)
         return Response(device_response(device_id))
 
@@ -173,11 +177,15 @@ class MeView(APIView):
         return Response(device_response(calling_device(request).pk))
 
 
+def _site(value: str | None) -> Site | None:
+    return None if value is None else find_site(value)
+
+
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
     """Load the data that `DeviceSerializer` needs. The number of queries is fixed."""
-    return devices.select_related("hardware", "reregistration", "next_steps").prefetch_related(
-        "identifiers", "device_tags__tag"
-    )
+    return devices.select_related(
+        "hardware", "reregistration", "next_steps", "site"
+    ).prefetch_related("identifiers", "device_tags__tag")
 
 
 def get_device(device_id: UUID) -> Device:

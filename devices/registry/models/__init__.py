@@ -13,6 +13,7 @@ from devices.registry.models.devices import (
 )
 from devices.registry.models.pairing import Pairing
 from devices.registry.models.quarantine import CloneObservation, ReplacedToken, Reregistration
+from devices.registry.models.sites import Site, SiteQuerySet
 from devices.registry.models.tokens import DeviceToken, EnrollmentToken, ReregistrationPolicy
 from devices.registry.models.unreadable_fields import UnreadableField, UnreadableFieldQuerySet
 
@@ -33,6 +34,8 @@ __all__ = [
     "ReplacedToken",
     "Reregistration",
     "ReregistrationPolicy",
+    "Site",
+    "SiteQuerySet",
     "Tag",
     "UnreadableField",
     "UnreadableFieldQuerySet",

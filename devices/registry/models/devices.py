@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 from devices.registry.identifiers import Identifier, fold
+from devices.registry.models.sites import Site
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
@@ -42,6 +43,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         """Filter devices with a tag of this name."""
         device_tags = DeviceTag.every_tenant.filter(device=OuterRef("pk"), tag__name=tag)
         return self.filter(Exists(device_tags))
+
+    def at_site(self, site: str) -> Self:
+        """Filter devices at the site with this name or id, and at the sites in it."""
+        sites = list(Site.every_tenant.matching(site).values_list("pk", flat=True))
+        return self.filter(site__in=Site.every_tenant.below(sites).values("pk"))
 
     def drifted(self) -> Self:
         """Filter devices that have not applied their desired configuration."""
@@ -91,6 +97,16 @@ class Device(TenantOwned):
     ip_address = models.GenericIPAddressField("IP address", null=True, blank=True)
     boot_id = models.CharField(max_length=36, blank=True, db_default="")
     report_number = models.PositiveBigIntegerField(null=True, blank=True)  # of the last connect
+    # The constraint `device_at_its_tenants_site` contains the foreign key.
+    site = models.ForeignKey(
+        Site,
+        on_delete=models.RESTRICT,
+        null=True,
+        blank=True,
+        related_name="devices",
+        db_constraint=False,
+        db_index=False,
+    )
     registered_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True, blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
@@ -105,6 +121,7 @@ class Device(TenantOwned):
         ordering = ("-registered_at", "-id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "id"), name="device_with_its_tenant"),
+            SameTenant("site", name="device_at_its_tenants_site"),
             models.CheckConstraint(
                 name="device_retired_at_some_time",
                 condition=Q(status="retired", retired_at__isnull=False)
@@ -116,6 +133,11 @@ class Device(TenantOwned):
             models.Index(fields=("-registered_at", "-id"), name="device_newest_of_all"),
             models.Index(fields=("tenant", "name", "id"), name="device_list_by_name"),
             models.Index(fields=("tenant", "model", "-registered_at"), name="device_list_of_model"),
+            models.Index(
+                fields=("site", "-registered_at"),
+                condition=Q(site__isnull=False),
+                name="device_list_of_site",
+            ),
         )
 
     def __str__(self) -> str:

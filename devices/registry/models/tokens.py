@@ -2,10 +2,12 @@
 
 from typing import ClassVar, Literal
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
 from devices.registry.models.devices import Device
+from devices.registry.models.sites import Site
 from tenants.constraints import SameTenant
 from tenants.models import IssuedToken, Role, TenantOwned
 
@@ -32,6 +34,13 @@ class EnrollmentToken(IssuedToken):
         choices=ReregistrationPolicy.choices,
         default=ReregistrationPolicy.ROTATE,
     )
+    # What new devices get. The tags are names.
+    tags = ArrayField(
+        models.CharField(max_length=64), default=list, blank=True, db_default=[], editable=False
+    )
+    site = models.ForeignKey(
+        Site, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
 
     is_authenticated: Literal[True] = True
     is_active: Literal[True] = True
@@ -43,6 +52,7 @@ class EnrollmentToken(IssuedToken):
                 name="enrollment_token_not_overused",
                 condition=Q(max_uses__isnull=True) | Q(uses__lte=models.F("max_uses")),
             ),
+            SameTenant("site", name="enrollment_at_its_tenants_site"),
         )
 
 

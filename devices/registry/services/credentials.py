@@ -1,5 +1,6 @@
 """Issue enrollment tokens and device tokens."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -8,9 +9,10 @@ from django.db.models import F
 from accounts.services.tokens import issue_token
 from devices.registry.errors import EnrollmentTokenUsedUp, InvalidEnrollmentToken
 from devices.registry.events import DeviceTokenIssued
-from devices.registry.models import Device, DeviceToken, EnrollmentToken, ReregistrationPolicy
+from devices.registry.models import Device, DeviceToken, EnrollmentToken, ReregistrationPolicy, Site
 from devices.registry.queries import lock_device
 from devices.registry.services.clone_detection import remember_replaced_token
+from devices.registry.services.tags import valid_names
 from events.services.outbox import record
 from tenants import tokens
 
@@ -25,6 +27,8 @@ def create_enrollment_token(
     max_uses: int | None = None,
     lifetime: timedelta | None = None,
     reregistration: str = ReregistrationPolicy.ROTATE,
+    tags: Iterable[str] = (),
+    site: Site | None = None,
 ) -> tuple[EnrollmentToken, str]:
     """Create an `enr_` token of the current tenant.
 
@@ -33,12 +37,15 @@ def create_enrollment_token(
             number. Devices that register again are not counted.
         lifetime: the time until the token expires; None if the token never expires.
         reregistration: the `ReregistrationPolicy` for devices that register again.
+        tags: names of the tags that new devices get.
+        site: the site at which new devices stand.
 
     Returns:
         The row of the token, and the token itself. The token itself is not stored.
 
     Raises:
         InvalidEnrollmentToken: a value is out of range.
+        InvalidTag: a tag is not valid.
     """
     if max_uses is not None and not 1 <= max_uses <= MAX_USES:
         raise InvalidEnrollmentToken(
@@ -60,6 +67,8 @@ def create_enrollment_token(
         name=name,
         max_uses=max_uses,
         reregistration=reregistration,
+        tags=valid_names(tags),
+        site=site,
         expires_at=None if lifetime is None else now + lifetime,
     )
 

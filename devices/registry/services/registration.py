@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any, Literal
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from devices.registry.models import (
     DeviceIdentifier,
     DeviceToken,
     EnrollmentToken,
+    Site,
 )
 from devices.registry.queries import lock_device
 from devices.registry.services import conflicts, device_identifiers
@@ -62,6 +64,15 @@ class Registration:
     token: str
     created: bool = False
     ignored: Sequence[Ignored] = ()  # what could not be used of the report
+
+
+class Unchanged(Enum):
+    """The value of an argument that leaves a field as it is, because None is a value."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
 
 
 class _RetiredConcurrently(Exception):
@@ -117,7 +128,9 @@ def auto_register(
     raise AlreadyRegistered("Another request is registering this device. Try again.")
 
 
-def register(*, report: DeviceReport, tags: Iterable[str] = (), now: datetime) -> Device:
+def register(
+    *, report: DeviceReport, tags: Iterable[str] = (), site: Site | None = None, now: datetime
+) -> Device:
     """Register a device by hand, before it connects.
 
     When the device later registers itself with one of the identifiers, it uses the row that
@@ -135,7 +148,8 @@ def register(*, report: DeviceReport, tags: Iterable[str] = (), now: datetime) -
             f"{match.shown} belongs to {match.device.name} ({match.device.pk}).",
             field=field_of(match.identifier),
         )
-    return register_identified(report, kept_identifiers(identifiers), tags=tags, now=now)
+    kept = kept_identifiers(identifiers)
+    return register_identified(report, kept, tags=tags, site=site, now=now)
 
 
 def register_identified(
@@ -143,6 +157,7 @@ def register_identified(
     identifiers: Sequence[Identifier],
     *,
     tags: Iterable[str] = (),
+    site: Site | None = None,
     now: datetime,
 ) -> Device:
     """Register a device that does not connect yet, with identifiers that no other device has.
@@ -156,7 +171,7 @@ def register_identified(
         raise IdentifierRequired
     try:
         with transaction.atomic():
-            device, events = _create(report, identifiers, by="manual", now=now)
+            device, events = _create(report, identifiers, by="manual", site=site, now=now)
             set_tags(device, tags)
             record(events)
     except IntegrityError as error:
@@ -168,13 +183,19 @@ def register_identified(
 
 @transaction.atomic
 def update(
-    *, device: Device, name: str | None = None, tags: Iterable[str] | None = None, now: datetime
+    *,
+    device: Device,
+    name: str | None = None,
+    tags: Iterable[str] | None = None,
+    site: Site | Unchanged | None = UNCHANGED,
+    now: datetime,
 ) -> Device:
-    """Change the name and the tags of a device.
+    """Change the name, the tags and the site of a device.
 
     Args:
         name: the new name; None leaves it unchanged.
         tags: the new tags; None leaves them unchanged.
+        site: the new site; None removes the device from its site.
 
     Raises:
         DeviceIsRetired: the device is retired.
@@ -182,6 +203,10 @@ def update(
     """
     device = lock_device(device.pk)
     changes: Changes = {}
+    if not isinstance(site, Unchanged) and device.site_id != (site.pk if site else None):
+        changes["site"] = (device.site.name if device.site else None, site.name if site else None)
+        device.site = site
+        device.save(update_fields=["site"])
     if name is not None and name != device.name:
         changes["name"] = (device.name, name)
         device.name = name
@@ -241,7 +266,10 @@ def _register_new(
         raise IdentifierRequired(
             f"{IdentifierRequired.sentence} Several devices report the values of this one."
         )
-    device, events = _create(report, identifiers, by="auto", now=now)
+    site = enrollment_token.site if enrollment_token else None
+    device, events = _create(report, identifiers, by="auto", site=site, now=now)
+    if enrollment_token is not None and enrollment_token.tags:
+        set_tags(device, enrollment_token.tags)
     record([*events, *observe_key(device, key_digest, now=now)])
     return Registration(device, create_device_token(device, now=now), created=True)
 
@@ -295,6 +323,7 @@ def _create(
     identifiers: Sequence[Identifier],
     *,
     by: Literal["auto", "manual"],
+    site: Site | None,
     now: datetime,
 ) -> tuple[Device, list[DomainEvent]]:
     """Create the rows of a new device; return the events to record.
@@ -310,6 +339,7 @@ def _create(
         ip_address=current_caller().address if by == "auto" else None,
         app_version=report.app_version,
         os_version=report.os_version,
+        site=site,
         registered_at=now,
     )
     device_identifiers.add(device, identifiers)

@@ -29,6 +29,21 @@ def device_ids_with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
     return set(device_tags.values_list("device_id", flat=True))
 
 
+def valid_names(names: Iterable[str]) -> list[str]:
+    """Return names of tags in alphabetical order, without blank and repeated ones.
+
+    Raises:
+        InvalidTag: a name is too long or contains a comma or a control character.
+    """
+    valid = sorted({name.strip() for name in names if name.strip()})
+    for name in valid:
+        if len(name) > 64 or not re.fullmatch(TAG_PATTERN, name):
+            raise InvalidTag(
+                "A tag has at most 64 characters, and no commas or line breaks.", field="tags"
+            )
+    return valid
+
+
 def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Replace the tags of a device. Create tags that the tenant does not have yet.
 
@@ -39,14 +54,9 @@ def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]
         The names before and after the change, each in alphabetical order.
 
     Raises:
-        InvalidTag: a name is too long or contains a comma or a control character.
+        InvalidTag: see `valid_names`.
     """
-    after = sorted({name.strip() for name in names if name.strip()})
-    for name in after:
-        if len(name) > 64 or not re.fullmatch(TAG_PATTERN, name):
-            raise InvalidTag(
-                "A tag has at most 64 characters, and no commas or line breaks.", field="tags"
-            )
+    after = valid_names(names)
     device_tags = DeviceTag.objects.filter(device=device).select_related("tag")
     before = sorted(row.tag.name for row in device_tags)
     if before != after:

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
+from uuid import uuid4
 
-from factory import LazyAttribute, SelfAttribute, Sequence, SubFactory
+from factory import LazyAttribute, LazyFunction, SelfAttribute, Sequence, SubFactory
 
 from devices.registry.identifiers import fold
 from devices.registry.models import (
@@ -8,6 +9,7 @@ from devices.registry.models import (
     DeviceIdentifier,
     EnrollmentToken,
     IdentifierConflict,
+    Site,
     Tag,
     UnreadableField,
 )
@@ -58,6 +60,18 @@ class UnreadableFieldFactory(EveryTenantFactory):
     app_version = "2.1.0"
     first_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
     last_seen_at = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class SiteFactory(EveryTenantFactory):
+    class Meta:
+        model = Site
+
+    tenant = SubFactory(TenantFactory)
+    id = LazyFunction(uuid4)
+    name = Sequence("Site {}".format)
+    path = LazyAttribute(lambda row: [*(row.parent.path if row.parent else ()), row.id])
+    parent = None
+    created_at = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class TagFactory(EveryTenantFactory):

@@ -21,7 +21,7 @@ from tenants.models import User
 
 BULK_TYPES = [(name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture]
 STATUSES = [("", "Online or offline"), ("online", "Online"), ("offline", "Offline")]
-FILTERS = ("tag", "model", "status", "search")
+FILTERS = ("site", "tag", "model", "status", "search")
 
 
 class PolicyForm(ServiceForm):
@@ -76,6 +76,9 @@ class BulkForm(forms.Form):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="From 1 to 720. If empty, commands wait for 24 hours. The commands"
         " “Screenshot” and “Wake up” do not wait.",
+    )
+    site = filter_field(
+        "Site", length=120, help_text="Only devices at this site, or at sites in it."
     )
     tag = filter_field("Tag", help_text="Only devices with this tag.")
     model = filter_field("Model", help_text="Only devices of this model.")

@@ -31,7 +31,7 @@ from tenants.roles import visible_to
 
 MAX_PACKAGE_CHOICES = 200  # newest packages that the form offers
 WAVE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
-FILTERS = ("tag", "model", "app_version", "status", "search", "device")
+FILTERS = ("site", "tag", "model", "app_version", "status", "search", "device")
 STATUSES = [("", "Any"), ("online", "Online"), ("offline", "Offline")]
 
 
@@ -50,6 +50,9 @@ class RolloutForm(forms.Form):
     package = PackageChoice(queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget)
     name = text_field(
         "Name", length=120, help_text="Leave empty to use the product and the version."
+    )
+    site = filter_field(
+        "Site", length=120, help_text="Only devices at this site, or at sites in it."
     )
     tag = filter_field("Tag", help_text="Only devices with this tag.")
     model = filter_field("Model", help_text="Only devices of this model.")

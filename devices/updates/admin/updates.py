@@ -8,7 +8,6 @@ from django.shortcuts import redirect
 from django.urls import path
 from unfold.decorators import display
 
-from core.errors import DomainError
 from core.templatetags.portal import relative_time
 from devices.updates.admin import package_pages, rollout_pages
 from devices.updates.admin.forms import PackageForm, ProductForm, UpdatePolicyForm
@@ -22,10 +21,9 @@ from devices.updates.models import (
 from devices.updates.services import packages, products, progress
 from tenants.admin.base import (
     PageAdmin,
-    PortalAdmin,
     ReadOnlyAdmin,
+    SingleDeleteAdmin,
     SingletonAdmin,
-    list_url,
     signed_in_user,
 )
 from tenants.admin.columns import choice_column, time_column
@@ -49,24 +47,6 @@ STATUSES = {
     "installing": "info",
     "rolled_back": "warning",
 }
-
-
-class SingleDeleteAdmin(PortalAdmin):
-    """Admin without bulk deletion. Each row is deleted on its own page, which shows errors."""
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: Any = None
-    ) -> HttpResponse:
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except DomainError as error:
-            messages.error(request, str(error))
-            return redirect(list_url(self))
 
 
 @admin.register(SoftwareProduct)

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from core.rest.fields import StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
-from core.weekly_times import DAYS
+from core.rest.weekly_times import WeeklyTimeFields
 from devices.registry.api.filters import DeviceFilterField
 from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for
@@ -14,8 +14,6 @@ from devices.updates.services.rollout_settings import LIMITS as TERMS
 from devices.updates.services.rollout_settings import MAX_WAVES
 from devices.updates.services.targets import WaveSize
 from devices.updates.update_windows import MAX_WINDOWS
-
-WEEKDAYS = [(day, day) for day in DAYS]
 
 
 class ReasonFields(StrictSerializer):
@@ -37,22 +35,6 @@ class SizeFields(StrictSerializer):
         return WaveSize(**super().to_internal_value(data))
 
 
-class WindowFields(StrictSerializer):
-    """A maintenance window in the local time of each device.
-
-    A window whose end is not after its start ends on the next day.
-    """
-
-    days = serializers.ListField(
-        child=serializers.ChoiceField(choices=WEEKDAYS), min_length=1, max_length=7
-    )
-    until = StrictCharField(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
-
-    def get_fields(self) -> dict[str, Any]:
-        start = StrictCharField(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
-        return {**super().get_fields(), "from": start}
-
-
 class TermFields(StrictSerializer):
     """The settings of a rollout. An omitted field keeps its value or its default."""
 
@@ -66,7 +48,7 @@ class TermFields(StrictSerializer):
     )
     starts_at = serializers.DateTimeField(required=False, allow_null=True)
     windows = serializers.ListField(
-        child=WindowFields(),
+        child=WeeklyTimeFields(),
         max_length=MAX_WINDOWS,
         required=False,
         help_text="Maintenance windows in which devices may be updated. Empty means at any time.",

@@ -8,6 +8,7 @@ from devices.registry.errors import InvalidEnrollmentToken
 from devices.registry.models import ReregistrationPolicy
 from devices.registry.services import credentials
 from devices.registry.services.credentials import MAX_LIFETIME
+from devices.registry.services.sites import find_site
 from tenants.context import tenant_scope
 from tenants.management.operator_command import OperatorCommand
 from tenants.queries import tenant_by_slug
@@ -42,6 +43,18 @@ class Command(OperatorCommand):
             help="How to treat a registered device that registers again.",
         )
 
+        parser.add_argument(
+            "--tag",
+            action="append",
+            default=[],
+            dest="tags",
+            metavar="NAME",
+            help="Tag for new devices. Can be given several times.",
+        )
+        parser.add_argument(
+            "--site", metavar="NAME", help="Name or id of the site at which new devices stand."
+        )
+
     def run(
         self,
         slug: str,
@@ -49,6 +62,8 @@ class Command(OperatorCommand):
         max_uses: int | None,
         expires_days: int | None,
         reregistration: str,
+        tags: list[str],
+        site: str | None,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
         if expires_days is not None and abs(expires_days) > MAX_DAYS:
@@ -58,6 +73,8 @@ class Command(OperatorCommand):
                 name=name,
                 max_uses=max_uses,
                 reregistration=reregistration,
+                tags=tags,
+                site=None if site is None else find_site(site),
                 lifetime=None if expires_days is None else timedelta(days=expires_days),
                 now=clock.now(),
             )
