@@ -1,7 +1,12 @@
 from django.apps import AppConfig
 
 from devices.monitoring.extension_points import configuration_drifts
-from devices.registry.extension_points import connect_response, device_page, device_retiring
+from devices.registry.extension_points import (
+    connect_response,
+    device_page,
+    device_replaced,
+    device_retiring,
+)
 from events.extension_points import subscribers
 
 
@@ -15,7 +20,11 @@ class ConfigurationsConfig(AppConfig):
             "devices.configurations.services.connect_response.response_fields"
         )
         device_retiring.register("devices.configurations.services.effective.stop_waiting")
+        device_replaced.register("devices.configurations.services.replacement.copy_layer")
         device_page.register("devices.configurations.admin.device_panel.panel")
         subscribers.register(
             "devices.configurations.services.subscribers.recalculate_after_tag_change"
+        )
+        subscribers.register(
+            "devices.configurations.services.subscribers.recalculate_after_site_change"
         )

@@ -70,6 +70,14 @@ class DeviceNotFound(Missing):
     sentence = "The device does not exist."
 
 
+class CannotReplace(Conflict):
+    code = "cannot_replace"
+
+
+class InvalidMove(Invalid):
+    code = "invalid_move"
+
+
 class DeviceIsRetired(Conflict):
     code = "device_retired"
     sentence = "The device is retired."

@@ -86,6 +86,15 @@ class DeviceRetired(DomainEvent):
     reason: str
 
 
+class DeviceReplaced(DomainEvent):
+    """New hardware took over the record of a device, which was retired."""
+
+    name = "device.replaced"
+
+    device_name: str
+    successor_id: UUID
+
+
 class DeviceQuarantined(DomainEvent):
     """A device was put into quarantine; `reason` contains the cause."""
 

@@ -22,6 +22,12 @@ device_retiring: ExtensionPoint[Callable[[UUID, datetime], None]] = ExtensionPoi
     "device is being retired"
 )
 
+# A callback gives its data of the first device, which has failed, to the second one, which
+# replaces it. It runs in the transaction of the replacement. An error rolls it back.
+device_replaced: ExtensionPoint[Callable[[Device, Device, datetime], None]] = ExtensionPoint(
+    "device is being replaced"
+)
+
 # A callback returns fields of the `connect` response. It runs on every connect, so it must
 # use its arguments only and must not query the database.
 connect_response: ExtensionPoint[Callable[[Device, NextSteps | None, datetime], dict[str, Any]]] = (

@@ -161,6 +161,17 @@ def write(
     return read(device)
 
 
+def copy_settings(failed: Device, by: Device, now: datetime) -> None:
+    """Give the settings of a device to the device that replaces it, unless it has its own."""
+    own = DeviceSettings.objects.filter(device=by).values("key")
+    rows = list(DeviceSettings.objects.filter(device=failed).exclude(key__in=own))
+    for row in rows:
+        row.pk, row._state.adding, row.device, row.updated_at = None, True, by, now
+    DeviceSettings.objects.bulk_create(rows)
+    if rows:
+        _publish(by, {row.key: (None, row.value) for row in rows if row.has_value}, now)
+
+
 def _setting(preference: Preference, row: DeviceSettings | None) -> Setting:
     """Return a setting. If the stored value is not valid any more, the default is used."""
     if row is None or not row.has_value or find_fault(preference, row.value) is not None:

@@ -19,6 +19,7 @@ from devices.registry.admin.quarantine import (
     QuarantineActions,
     is_uuid,
 )
+from devices.registry.admin.replacement import ReplacementPage
 from devices.registry.extension_points import device_page
 from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
 from devices.registry.services import credentials, retirement
@@ -49,7 +50,7 @@ class IdentifierInline(ReadOnlyInline):
 
 
 @admin.register(Device)
-class DeviceAdmin(QuarantineActions, PortalAdmin):
+class DeviceAdmin(ReplacementPage, QuarantineActions, PortalAdmin):
     """The admin class of devices. Services perform all changes. Retirement is permanent."""
 
     list_display = (
@@ -75,7 +76,12 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
     ordering = ("-registered_at", "-id")
     inlines: Any = (IdentifierInline,)
     actions: Any = ("retire_selected", "new_token_for_selected", *QUARANTINE_ACTIONS)
-    actions_detail: Any = ("retire_one", "new_token_for_one", *QUARANTINE_DETAIL_ACTIONS)
+    actions_detail: Any = (
+        "replace_one",
+        "retire_one",
+        "new_token_for_one",
+        *QUARANTINE_DETAIL_ACTIONS,
+    )
     change_form_outer_before_template = "portal/device_panels.html"
     change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
@@ -84,6 +90,8 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         "seen",
         "registered",
         "retired",
+        "replaces",
+        "replaced_by",
         "model",
         "hardware_summary",
         "app_version",
@@ -106,6 +114,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         return (
             (None, {"fields": ("name", "tags", "site_name")}),
             ("State", {"fields": ("status", "pending_decisions", "seen", "registered", "retired")}),
+            ("Replacement", {"fields": ("replaces", "replaced_by")}),
             (
                 "Hardware and software",
                 {

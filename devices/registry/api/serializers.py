@@ -89,6 +89,10 @@ class DeviceUpdateSerializer(StrictSerializer):
     site = site_field()
 
 
+class ReplacementFields(StrictSerializer):
+    replacement = serializers.UUIDField(help_text="ID of the new device, which is registered.")
+
+
 class SiteOfDeviceSerializer(serializers.ModelSerializer[Site]):
     class Meta:
         model = Site
@@ -117,6 +121,15 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     abis = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
     site = SiteOfDeviceSerializer(allow_null=True)
+    replaces = serializers.UUIDField(
+        source="predecessor.failed_id",
+        allow_null=True,
+        default=None,
+        help_text="The device whose record this device took over.",
+    )
+    replaced_by = serializers.UUIDField(
+        source="replacement.successor_id", allow_null=True, default=None
+    )
     configuration_waiting_since = serializers.SerializerMethodField(
         help_text="Time since which the desired configuration has not been applied; null if "
         "it is applied or not set."
@@ -143,6 +156,8 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
             "ip_address",
             "tags",
             "site",
+            "replaces",
+            "replaced_by",
             "registered_at",
             "retired_at",
             "quarantined_at",

@@ -19,6 +19,9 @@ urlpatterns = [
         views.QuarantineView.as_view(),
         name="device-quarantine",
     ),
+    path(
+        "devices/<uuid:device_id>/replace", views.ReplacementView.as_view(), name="device-replace"
+    ),
     path("devices/<uuid:device_id>/release", views.ReleaseView.as_view(), name="device-release"),
     path(
         "devices/<uuid:device_id>/reregistration",

@@ -29,6 +29,7 @@ from devices.registry.api.serializers import (
     DeviceUpdateSerializer,
     ManualRegistrationSerializer,
     QuarantineSerializer,
+    ReplacementFields,
     ReregistrationDecisionSerializer,
     TokenSerializer,
     report_from,
@@ -40,6 +41,7 @@ from devices.registry.services import (
     presence,
     quarantine,
     registration,
+    replacement,
     reregistration,
     retirement,
 )
@@ -99,6 +101,23 @@ class DeviceTokenView(APIView):
     def post(self, request: Request, device_id: UUID) -> Response:
         token = credentials.issue_device_token(get_device(device_id), now=clock.now())
         return Response({"token": token}, status.HTTP_201_CREATED)
+
+
+class ReplacementView(APIView):
+    """Let a new device take over the name, site, tags, configuration and settings of a device.
+
+    The device is retired. The response is the new device.
+    """
+
+    @extend_schema(request=ReplacementFields, responses=DeviceSerializer)
+    def post(self, request: Request, device_id: UUID) -> Response:
+        body = validated_body(ReplacementFields, request)
+        failed = get_device(device_id)
+        successors = Device.objects.filter(pk=body["replacement"])
+        missing = DeviceNotFound("The new device does not exist.", field="replacement")
+        successor = first_or_raise(successors, missing)
+        replacement.replace(failed=failed, by=successor, now=clock.now())
+        return Response(device_response(successor.pk))
 
 
 class QuarantineView(APIView):
@@ -184,7 +203,7 @@ def _site(value: str | None) -> Site | None:
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
     """Load the data that `DeviceSerializer` needs. The number of queries is fixed."""
     return devices.select_related(
-        "hardware", "reregistration", "next_steps", "site"
+        "hardware", "reregistration", "next_steps", "site", "replacement", "predecessor"
     ).prefetch_related("identifiers", "device_tags__tag")
 
 

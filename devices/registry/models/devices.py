@@ -164,6 +164,23 @@ class DeviceHardware(TenantOwned):
         return f"{self.manufacturer} {self.screen_width}×{self.screen_height}"
 
 
+class DeviceReplacement(TenantOwned):
+    """New hardware that took over the record of a device."""
+
+    failed = models.OneToOneField(Device, on_delete=models.CASCADE, related_name="replacement")
+    successor = models.OneToOneField(Device, on_delete=models.CASCADE, related_name="predecessor")
+    replaced_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        constraints = (
+            SameTenant("failed", name="replaced_device_of_its_tenant"),
+            SameTenant("successor", name="successor_of_its_tenant"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.successor_id} replaces {self.failed_id}"
+
+
 ACTIVE_IDENTIFIER_CONSTRAINT = "identifier_of_one_living_device"
 
 

@@ -10,7 +10,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from devices.registry.models import Device, DeviceHardware
-from devices.registry.tests.factories import TagFactory
+from devices.registry.tests.factories import SiteFactory, TagFactory
 from devices.remote_control.tests.remote_control import errors
 from devices.updates.errors import NoEligibleDevices, SecondApproverRequired
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
@@ -158,6 +158,8 @@ def test_a_percentage_of_few_devices_is_at_least_one_device(
         ({"app_version": "1.1"}, 1),
         ({"tag": "lobby"}, 1),
         ({"search": "TV-one"}, 1),
+        ({"site": "Shop"}, 1),
+        ({"site": "North"}, 1),
     ],
 )
 def test_a_rollout_reaches_the_devices_that_match_its_filter(
@@ -170,7 +172,10 @@ def test_a_rollout_reaches_the_devices_that_match_its_filter(
 ) -> None:
     create_devices(acting, 2)
     create_devices(acting, 2, model="H96")
-    (other,) = create_devices(acting, 1, app_version="1.1", name="TV-one")
+    shop = SiteFactory.create(
+        tenant=acting, name="Shop", parent=SiteFactory.create(tenant=acting, name="North")
+    )
+    (other,) = create_devices(acting, 1, app_version="1.1", name="TV-one", site=shop)
     tag = TagFactory.create(tenant=acting, name="lobby")
     other.device_tags.create(tenant=acting, tag=tag)
 
