@@ -17,7 +17,8 @@ class WeeklyTimeFields(StrictSerializer):
     days = serializers.ListField(
         child=serializers.ChoiceField(choices=WEEKDAYS), min_length=1, max_length=7
     )
-    until = StrictCharField(pattern=CLOCK.strip("^$"))
 
     def get_fields(self) -> dict[str, Any]:
-        return {**super().get_fields(), "from": StrictCharField(pattern=CLOCK.strip("^$"))}
+        pattern = CLOCK.strip("^$")
+        clocks = {name: StrictCharField(pattern=pattern) for name in ("from", "until")}
+        return {**super().get_fields(), **clocks}

@@ -46,14 +46,15 @@ def explain(device: Device) -> tuple[MergedDocument[Source], list[tuple[Source, 
     """Merge a device's layers.
 
     Returns:
-        The merged document with the source of each key, and the layers, the weakest first.
+        The merged document with the source of each key, and the layers, the weakest first. The
+        time zone of the device's site counts as the weakest layer.
     """
     layers = [(_source(layer), layer.document) for layer in layers_of(device) if layer.number]
     server = Source(Scope.PLATFORM.value, SERVER_LABEL, None, 0)
-    fallback = Source(Scope.SITE.value, f"Site {device.site}", None, 0)
-    zone = _document_of_zone(_time_zones(_site_paths([device.pk])).get(device.pk, ""))
-    merged = merge_layers([(fallback, zone), *layers, (server, keys_set_by_server())])
-    return merged, layers
+    if zone := _time_zones(_site_paths([device.pk])).get(device.pk):
+        fallback = Source(Scope.SITE.value, f"Time zone of {device.site}", None, 0)
+        layers = [(fallback, _document_of_zone(zone)), *layers]
+    return merge_layers([*layers, (server, keys_set_by_server())]), layers
 
 
 def layers_of(device: Device) -> list[PlatformConfiguration | DeviceConfiguration]:

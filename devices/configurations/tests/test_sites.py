@@ -128,7 +128,7 @@ def test_the_time_zone_falls_back_to_the_one_of_the_nearest_site(
         process_rounds(now)
         expected = {"time_zone": zone or "Europe/Berlin"}
         assert next_steps_of(at_shop).configuration_version == version_of(expected)
-    assert sources(at_shop) == {"time_zone": "Site Shop"}
+    assert sources(at_shop) == {"time_zone": "Time zone of Shop"}
 
 
 def test_a_configured_time_zone_overrides_the_one_of_the_site(

@@ -111,10 +111,12 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, PortalAdmin):
             form = RegistrationForm.for_user(signed_in_user(request))
             fields = sorted(form.base_fields, key=lambda name: name != "tenant")  # tenant first
             return ((None, {"fields": fields}),)
+        is_linked = hasattr(obj, "predecessor") or hasattr(obj, "replacement")
+        links = (("Replacement", {"fields": ("replaces", "replaced_by")}),) if is_linked else ()
         return (
             (None, {"fields": ("name", "tags", "site_name")}),
             ("State", {"fields": ("status", "pending_decisions", "seen", "registered", "retired")}),
-            ("Replacement", {"fields": ("replaces", "replaced_by")}),
+            *links,
             (
                 "Hardware and software",
                 {
