@@ -54,6 +54,10 @@ EXAMPLE_SETTINGS = settings(
 STRICTER_THAN_SCHEMA = {
     "/devices/auto-register",
     "/devices",
+    "/devices/{device_id}",
+    "/devices/{device_id}/replace",
+    "/sites",
+    "/sites/{site_id}",
     "/devices/pair",
     "/devices/pair/token",
     "/devices/me/certificate",

@@ -111,8 +111,8 @@ class ReplacementView(APIView):
 
     @extend_schema(request=ReplacementFields, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
-        body = validated_body(ReplacementFields, request)
         failed = get_device(device_id)
+        body = validated_body(ReplacementFields, request)
         successors = Device.objects.filter(pk=body["replacement"])
         missing = DeviceNotFound("The new device does not exist.", field="replacement")
         successor = first_or_raise(successors, missing)

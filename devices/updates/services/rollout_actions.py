@@ -16,6 +16,7 @@ from devices.remote_control.services import push_notifications
 from devices.updates.events import RolloutHeld
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
 from devices.updates.services import next_steps, rollout_snapshot, rollouts, status_changes
+from devices.updates.services.retry_decision import retry_status
 from devices.updates.services.rollout_decision import (
     Candidate,
     DeviceDecision,
@@ -23,7 +24,6 @@ from devices.updates.services.rollout_decision import (
     Opening,
     Progress,
     WaveDecision,
-    retry_status,
 )
 from devices.updates.services.status_changes import BATCH, SUPERSEDED
 from devices.updates.services.wave_candidates import opened_in_minute

@@ -10,11 +10,11 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from devices.monitoring.models import Alert
 from devices.registry.models import Device
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
+from devices.updates.services.retry_decision import FailedDevice
 from devices.updates.services.rollout_decision import (
     ENDED,
     INTERVAL_SEARCH,
     Devices,
-    FailedDevice,
     Finding,
     Progress,
     WaveFigures,

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from devices.updates.models import Status
+from devices.updates.services.retry_decision import FailedDevice, retry_status
 from devices.updates.services.rollout_decision import (
     INTERVAL,
     INTERVAL_OLD,
@@ -15,13 +16,11 @@ from devices.updates.services.rollout_decision import (
     Batch,
     Candidate,
     Devices,
-    FailedDevice,
     Finding,
     Progress,
     WaveFigures,
     decide_devices,
     decide_waves,
-    retry_status,
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
