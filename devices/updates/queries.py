@@ -10,7 +10,7 @@ from core.prepared_statements import PreparedStatement
 from tenants.context import current_tenant_id
 
 # A report of an earlier status, or of less progress in the same status, changes nothing. But
-# if a device has reported that the version is installed, has connected since then, and starts
+# if a device has reported that the version is installed, has connected since then, and reports
 # again, then the installation has not lasted.
 _PROGRESS = PreparedStatement(
     "update_progress",
@@ -27,7 +27,8 @@ _PROGRESS = PreparedStatement(
         END,
         installations = status.installations + CASE
             WHEN $5 <> 'installing' OR $6 < 100 THEN 0
-            WHEN status.status = 'installing' AND status.progress = 100 THEN 0
+            WHEN status.status = 'installing' AND status.progress = 100
+                AND (device.last_seen > status.heard_at) IS NOT TRUE THEN 0
             ELSE 1
         END,
         from_version = CASE

@@ -848,26 +848,37 @@ def test_a_device_that_reports_for_a_day_that_it_downloads_fails(
 
 
 def install_and_come_back(
-    rollout: Deployment, device: Device, now: datetime, version: str = "1.0.0"
+    rollout: Deployment,
+    device: Device,
+    now: datetime,
+    version: str = "1.0.0",
+    statuses: tuple[str, ...] = ("downloading", "installing", "installed", "installed"),
 ) -> None:
     """Report an installation, and connect a minute later with a version."""
-    for status in ("downloading", "installing", "installed", "installed"):
+    for status in statuses:
         send_report(rollout, device.pk, status, now)
     Device.objects.filter(pk=device.pk).update(app_version=version, last_seen=later(now))
     run_due_steps(later(now, 1.5))
 
 
+@pytest.mark.parametrize(
+    "statuses", [("installed",), ("downloading", "installing", "installed", "installed")]
+)
 def test_a_device_that_installs_three_times_and_keeps_its_version_fails(
-    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+    acting: Tenant,
+    package: SoftwareUpdate,
+    admin: User,
+    now: datetime,
+    statuses: tuple[str, ...],
 ) -> None:
     (device,) = create_devices(acting, 1)
     rollout = start_rollout(package, admin, now)
     run_due_steps(now)
-    install_and_come_back(rollout, device, now)
-    install_and_come_back(rollout, device, later(now, 5))
+    install_and_come_back(rollout, device, now, statuses=statuses)
+    install_and_come_back(rollout, device, later(now, 5), statuses=statuses)
     assert status_counts(rollout) == {"installing": 1}
 
-    install_and_come_back(rollout, device, later(now, 10))
+    install_and_come_back(rollout, device, later(now, 10), statuses=statuses)
 
     failed = UpdateStatus.objects.get()
     assert (failed.status, failed.error_code) == ("failed", "kept_old_version")
