@@ -61,13 +61,15 @@ def respond(
     of its validity.
 
     Args:
-        spend: called before a signature; raises if the caller has requested too many. Its
+        spend: called once for each signature; raises if the caller has requested too many. Its
             argument is whether the request has a nonce, so that the response is used once.
     """
     try:
         request = ocsp.parse(der)
     except ocsp.MalformedRequest:
         return OcspResponse(ErrorResponse.MALFORMED_REQUEST.der())
+    if request.nonce is not None:  # it will be signed, so refuse it before any query
+        spend(True)
     authority = _authority_of(request)
     if authority is None:
         return OcspResponse(ErrorResponse.UNAUTHORIZED.der())
@@ -86,7 +88,8 @@ def respond(
     )
     if request.nonce is None and (cached := _signed.get(key)) and cached.is_recent(now):
         return cached
-    spend(request.nonce is not None)
+    if request.nonce is None:
+        spend(False)
     response = _sign(request, status, responder, now)
     if request.nonce is None:
         if len(_signed) >= MAX_SIGNED:
