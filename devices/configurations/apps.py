@@ -6,6 +6,7 @@ from devices.registry.extension_points import (
     device_page,
     device_replaced,
     device_retiring,
+    site_deleting,
 )
 from events.extension_points import subscribers
 
@@ -21,6 +22,7 @@ class ConfigurationsConfig(AppConfig):
         )
         device_retiring.register("devices.configurations.services.effective.stop_waiting")
         device_replaced.register("devices.configurations.services.replacement.copy_layer")
+        site_deleting.register("devices.configurations.services.site_deletion.forget_site")
         device_page.register("devices.configurations.admin.device_panel.panel")
         subscribers.register(
             "devices.configurations.services.subscribers.recalculate_after_tag_change"

@@ -113,9 +113,7 @@ class MonitoringRule(TenantOwned):
         ordering = ("name", "id")
         constraints = (
             models.UniqueConstraint(
-                fields=("tenant", "name"),
-                condition=Q(archived_at__isnull=True),
-                name="rule_name_once",
+                fields=("tenant", "name"), condition=Q(archived_at__isnull=True), name="rule_once"
             ),
             models.UniqueConstraint(fields=("tenant", "id"), name="rule_with_its_tenant"),
             SameTenant("tag", name="rule_about_its_tenants_tag"),
@@ -126,7 +124,8 @@ class MonitoringRule(TenantOwned):
                 condition=Q(scope="all", tag=None, device=None, site=None)
                 | Q(scope="site", tag=None, device=None, site__isnull=False)
                 | Q(scope="tag", tag__isnull=False, device=None, site=None)
-                | Q(scope="device", tag=None, device__isnull=False, site=None),
+                | Q(scope="device", tag=None, device__isnull=False, site=None)
+                | Q(archived_at__isnull=False),
             ),
         )
 
@@ -252,7 +251,8 @@ class Alert(TenantOwned):
     closing = models.CharField(max_length=11, choices=Closing.choices, blank=True)
     settled_at = models.DateTimeField(null=True)
     devices = models.PositiveIntegerField(default=1)
-    occurrences = models.PositiveIntegerField(default=1, db_default=1)  # how often it was open
+    # How often it was open. A positive field would have a check, which scans the table.
+    occurrences = models.IntegerField(default=1, db_default=1)
     reopened_at = models.DateTimeField(null=True)  # last time
 
     objects = TenantManager.from_queryset(AlertQuerySet)()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # apps.py imports this module before models can be imported
 
     from django.http import HttpRequest
 
-    from devices.registry.models import Device, NextSteps
+    from devices.registry.models import Device, NextSteps, Site
 
 # A callback receives the device's id and the current time. It runs in the transaction that
 # retires the device. An error rolls the retirement back.
@@ -27,6 +27,10 @@ device_retiring: ExtensionPoint[Callable[[UUID, datetime], None]] = ExtensionPoi
 device_replaced: ExtensionPoint[Callable[[Device, Device, datetime], None]] = ExtensionPoint(
     "device is being replaced"
 )
+
+# A callback removes what is out of use and still refers to a site that is being deleted. It
+# runs in the transaction of the deletion.
+site_deleting: ExtensionPoint[Callable[[Site], None]] = ExtensionPoint("site is being deleted")
 
 # A callback returns fields of the `connect` response. It runs on every connect, so it must
 # use its arguments only and must not query the database.

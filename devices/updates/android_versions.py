@@ -4,6 +4,11 @@ import re
 
 # https://developer.android.com/tools/releases/platforms
 API_LEVELS = {
+    (4, 0): 14,
+    (4, 1): 16,
+    (4, 2): 17,
+    (4, 3): 18,
+    (4, 4): 19,
     (5, 0): 21,
     (5, 1): 22,
     (6, 0): 23,

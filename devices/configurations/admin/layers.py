@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Case, IntegerField, Value, When
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
@@ -42,6 +42,10 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     search_help_text = "Part of the site's, tag's or device's name"
     ordering: Any = (WEAKEST_FIRST, "rank", "id")
     list_before_template = "portal/configurations.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        of_deleted_sites = Q(scope=Scope.SITE, site=None)
+        return super().get_queryset(request).exclude(of_deleted_sites)
 
     def get_urls(self) -> list[Any]:
         route = "edit/<str:scope>/<str:subject_id>/"

@@ -105,7 +105,8 @@ class DeviceConfiguration(TenantOwned, Layer):
     """A tenant's layer for all its devices, those at a site or with a tag, or one device.
 
     The layer of a site overrides those of the sites that it is in. If a device has several
-    tags, the layer with the higher rank is the stronger one.
+    tags, the layer with the higher rank is the stronger one. The empty layer of a deleted site
+    has no site, and keeps its versions.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -149,6 +150,7 @@ class DeviceConfiguration(TenantOwned, Layer):
                 name="configuration_has_its_subject",
                 condition=_subject_is(Scope.TENANT)
                 | _subject_is(Scope.SITE, site__isnull=False)
+                | _subject_is(Scope.SITE) & Q(document={})
                 | _subject_is(Scope.TAG, tag__isnull=False, rank__isnull=False)
                 | _subject_is(Scope.DEVICE, device__isnull=False),
             ),
@@ -157,7 +159,7 @@ class DeviceConfiguration(TenantOwned, Layer):
     def __str__(self) -> str:
         match self.scope:
             case Scope.SITE:
-                return f"Site {self.site}"
+                return f"Site {self.site}" if self.site else "Deleted site"
             case Scope.TAG:
                 return f"Tag {self.tag}"
             case Scope.DEVICE:

@@ -30,6 +30,8 @@ SERVER_LABEL = "This server"  # the source of keys that no operator can set
 # The ids of the layers of a device's sites, of its tags and of the device itself, the weakest
 # first.
 Layers = tuple[UUID, ...]
+# The time zone of a device's site, or "", and the layers of the device.
+Combination = tuple[str, Layers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def explain(device: Device) -> tuple[MergedDocument[Source], list[tuple[Source, 
     server = Source(Scope.PLATFORM.value, SERVER_LABEL, None, 0)
     if zone := _time_zones(_site_paths([device.pk])).get(device.pk):
         fallback = Source(Scope.SITE.value, f"Time zone of {device.site}", None, 0)
-        layers = [(fallback, _document_of_zone(zone)), *layers]
+        layers = [(fallback, document_of_zone(zone)), *layers]
     return merge_layers([*layers, (server, keys_set_by_server())]), layers
 
 
@@ -142,8 +144,7 @@ def refresh(
     ids = list(living.order_by("pk").values_list("pk", flat=True))
     if not ids:
         return 0
-    own, zones = own_layers(ids), _time_zones(_site_paths(ids))
-    combinations = {pk: (zones.get(pk, ""), own.get(pk, ())) for pk in ids}
+    combinations = combinations_of(ids)
     calculated = _calculate(set(combinations.values()))
     locked = next_steps.lock(ids)
     before = {pk: steps.configuration_version for pk, steps in locked.items()}
@@ -178,7 +179,13 @@ def stop_waiting(device_id: UUID, now: datetime) -> None:
     next_steps.stop_waiting_for_configuration(device_id)
 
 
-def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
+def combinations_of(device_ids: Sequence[UUID]) -> dict[UUID, Combination]:
+    """Return what determines the document of each device."""
+    own, zones = _own_layers(device_ids), _time_zones(_site_paths(device_ids))
+    return {pk: (zones.get(pk, ""), own.get(pk, ())) for pk in device_ids}
+
+
+def _own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
     """Return the ids of the non-empty layers of each device, its tags and sites, by device id."""
     layers: dict[UUID, Layers] = {}
     not_empty = DeviceConfiguration.objects.not_empty()
@@ -224,14 +231,12 @@ def _time_zones(site_paths: Mapping[UUID, list[UUID]]) -> dict[UUID, str]:
     return {pk: names[-1] for pk, names in found.items() if names}
 
 
-def _document_of_zone(zone: str) -> dict[str, Any]:
+def document_of_zone(zone: str) -> dict[str, Any]:
     """Return what applies to a device at a site if no layer sets a time zone."""
     return {"time_zone": zone} if zone else {}
 
 
-def _calculate(
-    combinations: set[tuple[str, Layers]],
-) -> dict[tuple[str, Layers], tuple[str, dict[str, Any]]]:
+def _calculate(combinations: set[Combination]) -> dict[Combination, tuple[str, dict[str, Any]]]:
     """Return the version and the merged document of each combination of time zone and layers.
 
     The platform's and the tenant's layers override the time zone of the site. Each combination
@@ -243,7 +248,7 @@ def _calculate(
     calculated = {}
     for zone, layers in combinations:
         own = [("", documents[pk]) for pk in layers]
-        merged = merge_layers([("", _document_of_zone(zone)), *base, *own, server])
+        merged = merge_layers([("", document_of_zone(zone)), *base, *own, server])
         calculated[zone, layers] = merged.version, merged.document
     return calculated
 

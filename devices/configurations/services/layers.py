@@ -30,6 +30,7 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import effective, recalculation
 from devices.registry.models import Device, Site, Tag
+from devices.registry.services.sites import require_site
 from events.domain_events import Changes
 from events.services.outbox import record
 from tenants.context import current_caller, current_tenant_id, every_tenant_scope
@@ -111,6 +112,7 @@ def save(
         ConfigurationChanged: the number of the layer's version is not `based_on`.
     """
     subject.validate()
+    require_site(subject.site)
     document = validated(document)
     is_first = not DeviceConfiguration.objects.not_empty().exists()
     layer = _lock_layer(subject, now)

@@ -17,7 +17,7 @@ from django.db import connection
 from devices.configurations.documents import Difference, differences, merge_layers
 from devices.configurations.models import DeviceConfiguration, Scope
 from devices.configurations.services import effective
-from devices.configurations.services.effective import Layers
+from devices.configurations.services.effective import Combination
 from devices.configurations.services.layers import Subject, layer_of, validated
 from devices.registry.models import Device
 from devices.registry.services.sites import ids_below
@@ -32,20 +32,25 @@ STEP = 2_000  # devices examined in one step to fill the list
 MAX_STEPS = 50  # steps for one response; the next response continues the list
 CHUNK = 1_000  # combinations whose documents are in memory at the same time
 
-# Select the combinations of site, tag and device layers, the number of devices with each
-# combination, and the number of all devices.
+# Select the combinations of the site's time zone with site, tag and device layers, the number
+# of devices with each combination, and the number of all devices.
 COMBINATIONS = """
-    SELECT layers, count(*), sum(count(*)) OVER () FROM (
-        SELECT coalesce(placed.layers, '{}') || coalesce(tagged.layers, '{}')
+    SELECT zone, layers, count(*), sum(count(*)) OVER () FROM (
+        SELECT coalesce(placed.zone, ''), coalesce(placed.layers, '{}') || coalesce(tagged.layers, '{}')
             || coalesce(own.layers, '{}')
         FROM devices_device device
         LEFT JOIN (
-            SELECT site.id, array_agg(layer.id ORDER BY array_position(site.path, layer.site_id))
-            FROM devices_site site
-            JOIN configurations_deviceconfiguration layer ON layer.site_id = ANY (site.path)
-            WHERE site.tenant_id = %(tenant)s AND layer.document <> '{}'
-            GROUP BY site.id
-        ) placed (site_id, layers) ON placed.site_id = device.site_id
+            SELECT site.id, (
+                SELECT above.time_zone FROM devices_site above
+                WHERE above.id = ANY (site.path) AND above.time_zone <> ''
+                ORDER BY array_position(site.path, above.id) DESC LIMIT 1
+            ), (
+                SELECT array_agg(layer.id ORDER BY array_position(site.path, layer.site_id))
+                FROM configurations_deviceconfiguration layer
+                WHERE layer.site_id = ANY (site.path) AND layer.document <> '{}'
+            )
+            FROM devices_site site WHERE site.tenant_id = %(tenant)s
+        ) placed (site_id, zone, layers) ON placed.site_id = device.site_id
         LEFT JOIN (
             SELECT device_tag.device_id, array_agg(layer.id ORDER BY layer.rank)
             FROM devices_devicetag device_tag
@@ -65,8 +70,8 @@ COMBINATIONS = """
                 WHERE device_tag.device_id = device.id
                     AND device_tag.tag_id = %(tag)s))
             AND (%(sites)s::uuid[] IS NULL OR device.site_id = ANY (%(sites)s))
-    ) combinations (layers) GROUP BY layers
-    ORDER BY count(*) DESC, layers LIMIT %(limit)s
+    ) combinations (zone, layers) GROUP BY zone, layers
+    ORDER BY count(*) DESC, zone, layers LIMIT %(limit)s
 """
 
 
@@ -107,12 +112,13 @@ class _Proposal:
     ranks: dict[UUID, int]  # of tags' layers; 0 for sites' layers
     above: set[UUID]  # the layers of the sites that the subject is in
 
-    def changes(self, layers: Layers, documents: dict[UUID, Any]) -> list[Difference]:
-        own = [(pk, documents[pk]) for pk in layers]
-        before = [*self.base, *(document for _, document in own)]
+    def changes(self, combination: Combination, documents: dict[UUID, Any]) -> list[Difference]:
+        zone = effective.document_of_zone(combination[0])
+        own = [(pk, documents[pk]) for pk in combination[1]]
+        before = [zone, *self.base, *(document for _, document in own)]
         if self.subject.scope in (Scope.SITE, Scope.TAG, Scope.DEVICE):
             own = self._replace_layer(own)
-        after = [*self.new_base, *(document for _, document in own)]
+        after = [zone, *self.new_base, *(document for _, document in own)]
         merged_before, merged_after = (
             merge_layers([("", document) for document in documents])
             for documents in (before, after)
@@ -194,21 +200,21 @@ def _add_tenant(result: Preview, proposal: _Proposal, after: UUID | None, limit:
     rows = list(_combinations(proposal.subject))
     result.looked_at += rows[0][2] if rows else 0
     result.complete &= len(rows) <= MAX_COMBINATIONS
-    combinations = {layers: count for layers, count, _ in rows[:MAX_COMBINATIONS]}
-    changes: dict[Layers, list[Difference]] = {}
+    combinations = {combination: count for combination, count, _ in rows[:MAX_COMBINATIONS]}
+    changes: dict[Combination, list[Difference]] = {}
     remaining = iter(combinations)
     while chunk := list(islice(remaining, CHUNK)):
-        documents = effective.documents_of(pk for layers in chunk for pk in layers)
-        changes |= {layers: proposal.changes(layers, documents) for layers in chunk}
-    for layers, items in changes.items():
-        result.keys.update({item.key: combinations[layers] for item in items})
-    changing = sum(combinations[layers] for layers, items in changes.items() if items)
+        documents = effective.documents_of(pk for _, layers in chunk for pk in layers)
+        changes |= {item: proposal.changes(item, documents) for item in chunk}
+    for combination, items in changes.items():
+        result.keys.update({item.key: combinations[combination] for item in items})
+    changing = sum(combinations[combination] for combination, items in changes.items() if items)
     result.changing += changing
     if changing and limit:
         _list_devices(result, proposal.subject, changes, after, limit)
 
 
-def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
+def _combinations(subject: Subject) -> Iterator[tuple[Combination, int, int]]:
     """Yield the combinations of layers that the subject's devices have.
 
     Each result is a combination, the number of devices with this combination, and the
@@ -216,8 +222,8 @@ def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
     `MAX_COMBINATIONS` + 1 results are yielded.
     """
     if subject.device is not None:
-        own = effective.own_layers([subject.device.pk])
-        yield own.get(subject.device.pk, ()), 1, 1
+        pk = subject.device.pk
+        yield effective.combinations_of([pk])[pk], 1, 1
         return
     with connection.cursor() as cursor:
         cursor.execute(
@@ -229,14 +235,14 @@ def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
                 "limit": MAX_COMBINATIONS + 1,
             },
         )
-        for layers, count, total in cursor.fetchall():
-            yield tuple(layers), count, int(total)
+        for zone, layers, count, total in cursor.fetchall():
+            yield (zone, tuple(layers)), count, int(total)
 
 
 def _list_devices(
     result: Preview,
     subject: Subject,
-    changes: dict[Layers, list[Difference]],
+    changes: dict[Combination, list[Difference]],
     after: UUID | None,
     limit: int,
 ) -> None:
@@ -244,8 +250,8 @@ def _list_devices(
     changed: list[tuple[UUID, list[Difference]]] = []
     for _ in range(MAX_STEPS):
         ids = _next_ids(subject, after)
-        own = effective.own_layers(ids)
-        examined = ((pk, changes.get(own.get(pk, ()), [])) for pk in ids)
+        own = effective.combinations_of(ids)
+        examined = ((pk, changes.get(own[pk], [])) for pk in ids)
         changed += [(pk, items) for pk, items in examined if items]
         after = ids[-1] if len(ids) == STEP else None
         if after is None or len(changed) > limit:

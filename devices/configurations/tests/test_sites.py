@@ -171,6 +171,21 @@ def test_a_preview_shows_what_the_layer_of_a_site_would_change(
     assert {item.device_id for item in result.devices} == {at_shop.pk, in_region.pk}
 
 
+def test_a_preview_knows_the_time_zone_of_the_site(
+    at_shop: Device, shop: Site, tenant: Tenant, now: datetime
+) -> None:
+    Site.every_tenant.filter(pk=shop.pk).update(time_zone="Europe/Paris")
+    own_zone = DeviceFactory.create(tenant=tenant)
+
+    with tenant_scope(tenant.pk):
+        for subject, changing in (
+            (Subject(Scope.TENANT), [own_zone.pk]),
+            (Subject(Scope.DEVICE, device=at_shop), []),
+        ):
+            result = preview(subject=subject, document={"time_zone": "Europe/Paris"})
+            assert [item.device_id for item in result.devices] == changing
+
+
 def test_the_layer_of_a_site_is_saved_and_read_over_the_api(
     member: Callable[..., APIClient], shop: Site
 ) -> None:

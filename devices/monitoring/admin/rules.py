@@ -170,6 +170,9 @@ class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
     list_select_related = ("tenant", "rule", "tag", "device", "site")
     ordering = ("rule__name", "id")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).filter(rule__archived_at=None)
+
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:

@@ -1,17 +1,24 @@
 """Database expressions for the values of a rule after its overrides are applied."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
-from django.db.models import BooleanField, Case, Exists, F, OuterRef, Subquery, Value, When
+from django.db.models import (
+    BooleanField,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+)
 from django.db.models.functions import Coalesce, NullIf
 from django.db.models.lookups import Exact
 
 from devices.monitoring.models import MonitoringRule, RuleOverride
 from devices.registry.models import Device
-from devices.registry.services.sites import ids_below
 
 
 class OverrideExpressions:
@@ -42,29 +49,28 @@ class OverrideExpressions:
         of_tags = overrides.filter(tag__device_tags__device_id=OuterRef(device)).order_by(
             "tag__name"
         )
-        return Coalesce(
-            Subquery(of_device.values("value")[:1]),
-            Subquery(of_tags.values("value")[:1]),
-            *self._of_sites(name, field, device),
-            rule_value,
-        )
+        queries = [of_device, of_tags]
+        if self._has_site_overrides:
+            queries.append(_of_sites(overrides, device))
+        return Coalesce(*(Subquery(query.values("value")[:1]) for query in queries), rule_value)
 
     def is_enabled(self, *, device: str) -> "Exact[Any]":
         """Return the condition that the rule is enabled for a device."""
         enabled = self.value("is_enabled", BooleanField(), device=device)
         return Exact(enabled, Value(True))
 
-    def _of_sites(self, name: str, field: Any, device: str) -> Sequence[Case]:
-        cases = []
-        for site_ids, override in self._site_overrides:
-            if (value := getattr(override, name)) not in (None, ""):
-                devices = Device.objects.filter(pk=OuterRef(device), site__in=site_ids)
-                cases.append(When(Exists(devices), then=Value(value, output_field=field)))
-        return [Case(*cases, default=None, output_field=field)] if cases else []
-
     @cached_property
-    def _site_overrides(self) -> list[tuple[list[UUID], RuleOverride]]:
-        """The overrides for sites, the lowest level first, each with the sites it is for."""
-        overrides = self.rule.overrides.filter(site__isnull=False).select_related("site")
-        by_level = sorted(overrides, key=lambda item: -len(item.site.path if item.site else ()))
-        return [(ids_below(item.site_id), item) for item in by_level if item.site_id]
+    def _has_site_overrides(self) -> bool:
+        return self.has_overrides and self.rule.overrides.filter(site__isnull=False).exists()
+
+
+def _of_sites(overrides: QuerySet[RuleOverride], device: str) -> QuerySet[Any]:
+    """Return the overrides that set a value for the site of a device, the nearest site first."""
+    path = Device.objects.filter(pk=OuterRef(OuterRef(device))).values("site__path")[:1]
+    level = Func(
+        Subquery(path), F("site_id"), function="array_position", output_field=IntegerField()
+    )
+    with_value: QuerySet[Any] = overrides.filter(~Q(value=None), site__isnull=False)
+    with_level = with_value.annotate(level=level)
+    nearest_first: QuerySet[Any] = with_level.filter(level__isnull=False).order_by("-level")
+    return nearest_first

@@ -18,6 +18,7 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import alert_closing
 from devices.monitoring.services.rule_validation import NUMBERS, check_numbers, complete
 from devices.registry.models import Device, DeviceTag
+from devices.registry.services.sites import require_site
 from events.domain_events import Changes
 from events.services.outbox import record
 
@@ -109,6 +110,7 @@ def override(
     overridden = {name: value for name, value in values.items() if value not in (None, "")}
     check_numbers({name: getattr(rule, name) for name in NUMBERS} | overridden, rule)
     values["severity"] = values["severity"] or ""
+    require_site(subject.get("site"))
     result: RuleOverride
     result, _ = RuleOverride.objects.update_or_create(rule=rule, **subject, defaults=values)
     changes: Changes = {"override": (None, str(result))}
@@ -265,11 +267,12 @@ def _none_if_equal(rule: MonitoringRule, name: str, value: Any) -> Any:
 
 
 def _save(rule: MonitoringRule, *, force_insert: bool = False) -> None:
+    require_site(rule.site)
     try:
         with transaction.atomic():
             rule.save(force_insert=force_insert)
     except IntegrityError as error:
-        if "rule_name_once" not in str(error):
+        if "rule_once" not in str(error):
             raise
         message = f"A rule named {rule.name!r} already exists."
         raise RuleExists(message, field="name") from error

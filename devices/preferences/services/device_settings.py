@@ -163,6 +163,7 @@ def write(
 
 def copy_settings(failed: Device, by: Device, now: datetime) -> None:
     """Give the settings of a device to the device that replaces it, unless it has its own."""
+    transaction_lock(f"settings of {by.pk}")
     own = DeviceSettings.objects.filter(device=by).values("key")
     rows = list(DeviceSettings.objects.filter(device=failed).exclude(key__in=own))
     for row in rows:

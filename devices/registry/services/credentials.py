@@ -12,6 +12,7 @@ from devices.registry.events import DeviceTokenIssued
 from devices.registry.models import Device, DeviceToken, EnrollmentToken, ReregistrationPolicy, Site
 from devices.registry.queries import lock_device
 from devices.registry.services.clone_detection import remember_replaced_token
+from devices.registry.services.sites import require_site
 from devices.registry.services.tags import valid_names
 from events.services.outbox import record
 from tenants import tokens
@@ -20,6 +21,7 @@ MAX_USES = 2_000_000_000
 MAX_LIFETIME = timedelta(days=36_525)
 
 
+@transaction.atomic
 def create_enrollment_token(
     *,
     name: str,
@@ -46,6 +48,7 @@ def create_enrollment_token(
     Raises:
         InvalidEnrollmentToken: a value is out of range.
         InvalidTag: a tag is not valid.
+        InvalidSite: the site was deleted.
     """
     if max_uses is not None and not 1 <= max_uses <= MAX_USES:
         raise InvalidEnrollmentToken(
@@ -68,7 +71,7 @@ def create_enrollment_token(
         max_uses=max_uses,
         reregistration=reregistration,
         tags=valid_names(tags),
-        site=site,
+        site=require_site(site),
         expires_at=None if lifetime is None else now + lifetime,
     )
 

@@ -48,6 +48,7 @@ from devices.registry.services.reregistration import (
     check_reregistration,
     request_decision,
 )
+from devices.registry.services.sites import keep_site, require_site
 from devices.registry.services.tags import set_tags
 from events.domain_events import Changes, DomainEvent
 from events.services.outbox import record
@@ -171,6 +172,7 @@ def register_identified(
         raise IdentifierRequired
     try:
         with transaction.atomic():
+            require_site(site)
             device, events = _create(report, identifiers, by="manual", site=site, now=now)
             set_tags(device, tags)
             record(events)
@@ -200,9 +202,12 @@ def update(
     Raises:
         DeviceIsRetired: the device is retired.
         InvalidTag: see `set_tags`.
+        InvalidSite: the site was deleted.
     """
     device = lock_device(device.pk)
     changes: Changes = {}
+    if not isinstance(site, Unchanged):
+        require_site(site)
     if not isinstance(site, Unchanged) and device.site_id != (site.pk if site else None):
         changes["site"] = (device.site.name if device.site else None, site.name if site else None)
         device.site = site
@@ -266,7 +271,7 @@ def _register_new(
         raise IdentifierRequired(
             f"{IdentifierRequired.sentence} Several devices report the values of this one."
         )
-    site = enrollment_token.site if enrollment_token else None
+    site = keep_site(enrollment_token.site) if enrollment_token else None
     device, events = _create(report, identifiers, by="auto", site=site, now=now)
     if enrollment_token is not None and enrollment_token.tags:
         set_tags(device, enrollment_token.tags)

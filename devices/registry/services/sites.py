@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import ProtectedError, RestrictedError
 from jsonschema import Draft202012Validator
 
@@ -15,7 +15,8 @@ from core.querysets import first_or_raise
 from core.time_zones import time_zones
 from devices.registry.errors import InvalidSite, SiteExists, SiteInUse, SiteNotFound
 from devices.registry.events import SiteCreated, SiteDeleted, SiteUpdated
-from devices.registry.models import Device, Site
+from devices.registry.extension_points import site_deleting
+from devices.registry.models import Device, EnrollmentToken, Site
 from devices.registry.models.sites import MAX_LEVELS
 from events.domain_events import Changes
 from events.services.outbox import record
@@ -36,7 +37,7 @@ def create(*, now: datetime, **fields: Any) -> Site:
         SiteExists: the tenant has a site with this name.
     """
     _lock_sites()
-    site = Site(created_at=now, **fields)
+    site = Site(created_at=now, **_with_current_parent(fields))
     _validate(site)
     site.path = _path(site)
     site.save(force_insert=True)
@@ -57,6 +58,7 @@ def change(*, site: Site, now: datetime, **fields: Any) -> Site:
     """
     _lock_sites()
     site = _get(site.pk)
+    fields = _with_current_parent(fields)
     before = {name: getattr(site, name) for name in fields}
     for name, value in fields.items():
         setattr(site, name, value)
@@ -76,7 +78,7 @@ def change(*, site: Site, now: datetime, **fields: Any) -> Site:
 
 @transaction.atomic
 def delete(*, site: Site, now: datetime) -> None:
-    """Delete a site that nothing uses.
+    """Delete a site that nothing uses. Retired devices lose it.
 
     Raises:
         SiteInUse: devices are at the site, sites are in it, or something else is set for it.
@@ -84,11 +86,17 @@ def delete(*, site: Site, now: datetime) -> None:
     """
     _lock_sites()
     site = _get(site.pk)
-    devices = Device.objects.filter(site=site).count()
+    devices = Device.objects.not_retired().filter(site=site).count()
     if devices:
         raise SiteInUse(f"{devices:,} device{'s are' if devices > 1 else ' is'} at this site.")
     if site.children.exists():
         raise SiteInUse("Other sites are in this site.")
+    tokens = EnrollmentToken.objects.filter(site=site)
+    if usable := [token.name for token in tokens if token.state(now) == "usable"]:
+        raise SiteInUse(f"New devices get this site by the enrollment token {usable[0]}.")
+    Device.objects.filter(site=site).update(site=None)
+    for callback in site_deleting:
+        callback(site)
     record([SiteDeleted(**_event_fields(site, now))])
     try:
         site.delete()
@@ -106,6 +114,29 @@ def find_site(value: str, *, field: str = "site") -> Site:
     return first_or_raise(Site.objects.matching(value), missing)
 
 
+def keep_site(site: Site | None) -> Site | None:
+    """Prevent the deletion of a site until the commit. Return None if it was deleted already.
+
+    Foreign keys are checked at the commit, when it is too late for an answer.
+    """
+    if site is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM devices_site WHERE id = %s FOR KEY SHARE", [site.pk])
+        return site if cursor.fetchone() is not None else None
+
+
+def require_site(site: Site | None, *, field: str = "site") -> Site | None:
+    """Prevent the deletion of a site until the commit.
+
+    Raises:
+        InvalidSite: the site was deleted; `field` is the name of the field at fault.
+    """
+    if site is not None and keep_site(site) is None:
+        raise InvalidSite("There is no such site.", field=field)
+    return site
+
+
 def ids_below(site_id: UUID) -> list[UUID]:
     """Return the ids of a site and of the sites in it."""
     return list(Site.every_tenant.below([site_id]).values_list("pk", flat=True))
@@ -114,6 +145,15 @@ def ids_below(site_id: UUID) -> list[UUID]:
 def _lock_sites() -> None:
     """Wait for other changes of the tenant's sites, so that the levels stay right."""
     transaction_lock(f"sites of {current_tenant_id()}")
+
+
+def _with_current_parent(fields: dict[str, Any]) -> dict[str, Any]:
+    """Load the parent again, because it may have moved since the caller has read it."""
+    parent = fields.get("parent")
+    if parent is None:
+        return fields
+    missing = InvalidSite("There is no such site.", field="parent")
+    return {**fields, "parent": first_or_raise(Site.objects.filter(pk=parent.pk), missing)}
 
 
 def _get(site_id: UUID) -> Site:

@@ -11,7 +11,9 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from conftest import client_with_token
+from devices.registry.errors import InvalidSite
 from devices.registry.models import Device, EnrollmentToken, Site
+from devices.registry.services import registration, sites
 from devices.registry.services.credentials import create_enrollment_token
 from devices.registry.tests.factories import DeviceFactory, SiteFactory
 from events.models import Event
@@ -143,6 +145,61 @@ def test_a_site_that_is_used_is_not_deleted(member: Member, device: Device) -> N
     assert error(client.delete(f"/sites/{shop}")) == (409, "site_in_use", None)
     client.patch(f"/devices/{device.pk}", {"site": None})
     assert client.delete(f"/sites/{shop}").status_code == 204
+
+
+def test_what_is_out_of_use_does_not_keep_a_site(
+    member: Member, device: Device, tenant: Tenant, now: datetime
+) -> None:
+    client, site = member(), create(member(), "Shop")
+    client.patch(f"/devices/{device.pk}", {"site": site})
+    client.delete(f"/devices/{device.pk}")
+    rule = {"name": "Hot", "kind": "metric", "measure": "cpu_usage", "threshold": 9}
+    for scope in ({"scope": "site", "site": site}, {"name": "Cold"}):
+        path = f"/monitoring/rules/{client.post('/monitoring/rules', rule | scope).json()['id']}"
+        client.post(f"{path}/overrides", {"site": site, "threshold": 5})
+        assert error(client.delete(f"/sites/{site}")) == (409, "site_in_use", None)
+        client.delete(path)
+    layer = {"scope": "site", "site": site, "document": {"volume": 3}}
+    client.post("/configurations", layer)
+    assert "configuration" in client.delete(f"/sites/{site}").json()["errors"][0]["detail"]
+    client.post("/configurations", {**layer, "document": {}})
+    with tenant_scope(tenant.pk):
+        token, _ = create_enrollment_token(name="t", site=Site.objects.get(), now=now)
+    assert "token t" in client.delete(f"/sites/{site}").json()["errors"][0]["detail"]
+    EnrollmentToken.every_tenant.filter(pk=token.pk).update(revoked_at=now)
+
+    assert client.delete(f"/sites/{site}").status_code == 204
+
+    device.refresh_from_db()
+    assert device.site is None
+
+
+def test_a_site_is_put_where_its_parent_is_now(tenant: Tenant, now: datetime) -> None:
+    with tenant_scope(tenant.pk):
+        region, city = (sites.create(name=name, now=now) for name in ("Region", "City"))
+        read_before = Site.objects.get(pk=city.pk)
+        sites.change(site=city, parent=region, now=now)
+
+        shop = sites.create(name="Shop", parent=read_before, now=now)
+        assert shop.path == [region.pk, city.pk, shop.pk]
+        with pytest.raises(InvalidSite):
+            sites.change(site=region, parent=read_before, now=now)
+
+
+def test_a_site_that_was_deleted_meanwhile_is_an_error_and_not_a_crash(
+    device: Device, tenant: Tenant, now: datetime
+) -> None:
+    site = SiteFactory.create(tenant=tenant, name="Shop")
+    with tenant_scope(tenant.pk):
+        _, token = create_enrollment_token(name="t", site=site, now=now)
+        Site.objects.filter(pk=site.pk).delete()
+        with pytest.raises(InvalidSite):
+            registration.update(device=device, site=site, now=now)
+        with pytest.raises(InvalidSite):
+            create_enrollment_token(name="u", site=site, now=now)
+    client = client_with_token(token)
+    registered = client.post("/devices/auto-register", {"serial_number": "SN-1"})
+    assert registered.json()["device"]["site"] is None
 
 
 def test_a_member_sets_the_site_of_a_device(member: Member, device: Device) -> None:

@@ -33,7 +33,10 @@ def read_signers(file: BinaryIO, directory_position: int) -> list[str]:
     if directory_position < 32:
         return []
     file.seek(directory_position - 24)
-    size, magic = struct.unpack("<Q16s", file.read(24))
+    footer = file.read(24)
+    if len(footer) < 24:
+        raise MalformedApk("The archive is damaged or incomplete.")
+    size, magic = struct.unpack("<Q16s", footer)
     if magic != MAGIC:
         return []
     if not 24 <= size <= min(MAX_BLOCK_SIZE, directory_position - 8):

@@ -76,7 +76,8 @@ class UpdateStatus(TenantOwned):
     opened_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
     status_since = models.DateTimeField(null=True)
-    installations = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # A positive field would have a check, which scans the whole table.
+    installations = models.SmallIntegerField(default=0, db_default=0)
     heard_at = models.DateTimeField(null=True)
     installed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)

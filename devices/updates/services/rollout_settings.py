@@ -90,14 +90,17 @@ def validate_change(rollout: Deployment, before: RolloutSettings, after: Rollout
     """Check that a started rollout may change its settings.
 
     Raises:
-        InvalidRollout: the filter or the start time differs, or a started wave would be
-            removed or would lose devices.
+        InvalidRollout: the filter or the start time differs, a started wave would be
+            removed or would lose devices, or an approved rollout would become dynamic.
     """
     errors: Errors = [
         (name, "This setting cannot be changed after the start of the rollout.")
         for name in FIXED_AFTER_START
         if getattr(before, name) != getattr(after, name)
     ]
+    if after.dynamic and not before.dynamic and rollout.approved_by_id is not None:
+        sentence = "The number of devices was approved, so it cannot grow."
+        errors.append(("dynamic", sentence))
     started = rollout.waves.exclude(state=DeploymentWave.State.WAITING)
     for wave in started:
         if wave.number > len(after.waves):

@@ -67,7 +67,8 @@ def has_late_devices(rollout: Deployment, *, now: datetime) -> bool:
         return False
     known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("pk"))
     in_wave = targets.eligible(package, devices).filter(position__lt=wave.ceiling)
-    return bool(in_wave.filter(~Exists(known)).exists())
+    late = set(in_wave.filter(~Exists(known)).values_list("pk", flat=True)[:BATCH])
+    return bool(late - _promised(rollout, package, late))
 
 
 def opened_in_minute(rollout: Deployment, *, now: datetime) -> tuple[datetime, int, int]:
@@ -152,6 +153,8 @@ def _of_small_wave(
     A query ordered by id would be slow, because it searches a large part of the table for
     each device. One scan finds all devices of the wave, and they are sorted in Python.
     """
+    if rollout.dynamic:  # late devices have any position
+        return None
     lower = rollout.waves.filter(number__lt=wave.number).aggregate(ceiling=Max("ceiling"))[
         "ceiling"
     ]

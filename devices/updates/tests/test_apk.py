@@ -55,6 +55,16 @@ def test_a_damaged_signing_block_is_rejected(tmp_path: Path) -> None:
             read(tmp_path, bytes(damaged))
 
 
+def test_a_directory_beyond_the_end_of_the_file_is_rejected(tmp_path: Path) -> None:
+    whole = build_apk()
+    end = whole.rindex(b"PK\x05\x06")
+    (position,) = struct.unpack_from("<I", whole, end + 16)
+    shifted = whole[: end + 16] + struct.pack("<I", position + 10_000) + whole[end + 20 :]
+
+    with pytest.raises(MalformedApk):
+        read(tmp_path, shifted)
+
+
 def test_the_abis_of_native_libraries_are_read(tmp_path: Path) -> None:
     content = read(tmp_path, build_apk(abis=("armeabi-v7a", "arm64-v8a")))
 

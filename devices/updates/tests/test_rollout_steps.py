@@ -865,11 +865,7 @@ def install_and_come_back(
     "statuses", [("installed",), ("downloading", "installing", "installed", "installed")]
 )
 def test_a_device_that_installs_three_times_and_keeps_its_version_fails(
-    acting: Tenant,
-    package: SoftwareUpdate,
-    admin: User,
-    now: datetime,
-    statuses: tuple[str, ...],
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, statuses: tuple[str, ...]
 ) -> None:
     (device,) = create_devices(acting, 1)
     rollout = start_rollout(package, admin, now)

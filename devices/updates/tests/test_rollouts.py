@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from rest_framework.test import APIClient
@@ -12,9 +13,16 @@ from rest_framework.test import APIClient
 from devices.registry.models import Device, DeviceHardware
 from devices.registry.tests.factories import SiteFactory, TagFactory
 from devices.remote_control.tests.remote_control import errors
-from devices.updates.errors import NoEligibleDevices, SecondApproverRequired
+from devices.updates.errors import InvalidRollout, NoEligibleDevices, SecondApproverRequired
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.services import offers, policies, rollout_control, rollouts, targets
+from devices.updates.services import (
+    offers,
+    policies,
+    rollout_control,
+    rollouts,
+    targets,
+    wave_candidates,
+)
 from devices.updates.services.targets import WaveSize
 from devices.updates.tests.packages import build_apk
 from devices.updates.tests.rollouts import (
@@ -29,6 +37,7 @@ from devices.updates.tests.rollouts import (
     status_counts,
     wave_sizes,
 )
+from events.models import Event
 from tenants.models import Role, Tenant, User
 
 pytestmark = pytest.mark.django_db
@@ -266,6 +275,57 @@ def test_a_dynamic_rollout_without_an_approval_grows_to_the_approval_threshold(
     run_due_steps(later(now, 13))
 
     assert len(devices_in(rollout)) == 3
+
+
+def test_late_devices_of_a_dynamic_rollout_are_reached_in_a_small_last_wave(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    create_devices(acting, 12)
+    waves = wave_sizes(40, 100)
+    with patch.object(wave_candidates, "BATCH", 10):
+        rollout = start_rollout(package, admin, now, dynamic=True, waves=waves)
+        for minutes in (0, 1):
+            run_due_steps(later(now, minutes))
+            for pk in devices_in(rollout):
+                install_update(rollout, pk, later(now, minutes))
+        create_devices(acting, 12)
+        for minutes in (15, 16, 17):
+            run_due_steps(later(now, minutes))
+
+    assert len(devices_in(rollout)) == 24
+
+
+def test_late_devices_that_another_rollout_serves_do_not_open_the_wave_again(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, tmp_path: Path
+) -> None:
+    (device,) = create_devices(acting, 1)
+    rollout = start_rollout(package, admin, now, dynamic=True)
+    run_due_steps(now)
+    install_update(rollout, device.pk, now)
+    run_due_steps(later(now))
+    create_devices(acting, 1, status="offline")
+    newer = create_released_package(now, tmp_path / "in", "3.0")
+    start_rollout(newer, admin, now)
+    run_due_steps(later(now, 2))
+    opened = Event.every_tenant.named("rollout.wave").filter(data__rollout=str(rollout.pk))
+    before = opened.count()
+
+    for minutes in (15, 30, 45):
+        run_due_steps(later(now, minutes))
+
+    assert opened.count() == before
+
+
+def test_an_approved_number_of_devices_does_not_grow(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
+) -> None:
+    policies.change(approval_above=1, now=now)
+    create_devices(acting, 2)
+    rollout = start_rollout(package, admin, now)
+    rollout_control.approve(deployment=rollout, by=create_member(acting), now=now)
+
+    with pytest.raises(InvalidRollout, match="approved"):
+        rollouts.change(deployment=rollout, dynamic=True, now=now)
 
 
 def test_quarantined_and_retired_devices_are_left_out(

@@ -96,6 +96,7 @@ def test_any_reported_text_is_compared(reported: str, versioning: str) -> None:
     ("os_version", "level"),
     [
         ("9", 28),
+        ("4.4.2", 19),
         ("Android 11", 30),
         ("7.1.2", 25),
         ("android tv os 12.0", 31),

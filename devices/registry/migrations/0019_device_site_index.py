@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
 
     atomic = False
 
-    dependencies = [("devices", "0016_sites")]
+    dependencies = [("devices", "0018_device_site")]
 
     operations = [
         migrations.RunSQL(
