@@ -1,8 +1,9 @@
 """Characters that are not allowed in names, and texts that look empty."""
 
-# Control characters, line separators, and characters that reverse the direction of the text
-# that follows. A name with them could look like another name.
-FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+# Control characters, line separators, and the characters that control the direction of text
+# (Unicode's Bidi_Control). A name with them could look like another name. Hebrew and Arabic
+# names need none of them.
+FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"
 # Characters that are drawn as nothing: soft hyphen, fillers, zero-width characters.
 INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u200b\u200c\u200d\u200e"

@@ -24,11 +24,12 @@ from provisioning.fair_queue import FairQueue, KnownCredentials, QueueFull, Rece
 from provisioning.refusals import BodyTooLarge, BodyTooSlow, Overloaded, Refusal, Unanswered
 from provisioning.upload_receiver import UploadReceiver
 from provisioning.wsgi import open_response
-from tenants.middleware import forwarded_address
+from tenants.middleware import TENANT_SEEN, forwarded_address
 
 LIVE_PATH = "/health/live"  # answered without a thread
 LIVE = b'{"status": "ok"}'
 MAX_WAITING = 2000  # requests in one process that wait for a thread
+MAX_WAITING_OF_TENANT = 1000
 MAX_WAITING_OF_CALLER = 500  # thousands of devices may share an address until they are known
 MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
 REFUSAL_SECONDS = 0.5  # in which an answer with 429 is repeated
@@ -59,6 +60,7 @@ class Application:
             places=settings.WEB_THREADS,
             most_of_caller=_most_of_caller,
             most_waiting=MAX_WAITING,
+            most_waiting_of_group=MAX_WAITING_OF_TENANT,
             most_waiting_of_caller=MAX_WAITING_OF_CALLER,
         )
         self.known = KnownCredentials()
@@ -92,19 +94,22 @@ class Application:
         later; a request that has no thread yet is dropped.
         """
         credential, caller = _credential(environ), self._caller(environ)
+        tenant = self.known.tenant(credential) or ""
+        seen: list[str] = []
+        environ[TENANT_SEEN] = seen
         limited = _limited(environ)
         if (refusal := self.refusals.get(limited, time.monotonic())) is not None:
             return refusal
         try:
             async with asyncio.timeout(settings.REQUEST_TIMEOUT):
-                await self.queue.acquire(caller)
+                await self.queue.acquire(caller, tenant)
                 answer = await self._in_thread(environ, caller)
         except TimeoutError:
             raise Unanswered from None
         except QueueFull:
             raise Overloaded from None
         if credential and answer[0] < 400:
-            self.known.add(credential)
+            self.known.add(credential, seen[0] if seen else "")
         if answer[0] == 429:
             is_invalid = bool(credential) and caller != credential
             seconds = INVALID_SECONDS if is_invalid else REFUSAL_SECONDS

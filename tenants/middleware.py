@@ -10,8 +10,9 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from tenants.context import Caller, caller_scope, tenant_scope
+from tenants.context import Caller, caller_scope, current_tenant_id, tenant_scope
 
+TENANT_SEEN = "tenants.seen"  # WSGI key of a list that gets the id of the caller's tenant
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -27,6 +28,8 @@ class TenantMiddleware:
         )
         with tenant_scope(None), caller_scope(caller):
             response = self.get_response(request)
+            if (tenant_id := current_tenant_id()) is not None:
+                request.META.get(TENANT_SEEN, []).append(str(tenant_id))
         response["X-Request-ID"] = caller.request_id
         return response
 

@@ -47,7 +47,8 @@ class TenantForm(ServiceForm):
     owner = text_field(
         "Owner's e-mail address",
         length=254,
-        help_text="The user becomes a member with the role owner and gets an API token.",
+        help_text="The user becomes a member with the role owner. A new user gets a password,"
+        " which is shown once.",
     )
     requires_second_factor = forms.BooleanField(
         label="Second factor required",
@@ -73,10 +74,10 @@ class TenantForm(ServiceForm):
             slug=values["slug"],
             name=values["name"],
             owner_email=values["owner"] or None,
+            with_token=False,
             now=clock.now(),
         )
-        secrets = {"Password": new.password, "API token": new.token}
-        new.tenant.__dict__["shown_once"] = {k: v for k, v in secrets.items() if v}
+        new.tenant.__dict__["shown_once"] = {"Password": new.password} if new.password else {}
         return new.tenant
 
 

@@ -28,9 +28,18 @@ class NewTenant:
 
 @transaction.atomic
 def create_tenant(
-    *, slug: str, name: str = "", owner_email: str | None = None, now: datetime
+    *,
+    slug: str,
+    name: str = "",
+    owner_email: str | None = None,
+    with_token: bool = True,
+    now: datetime,
 ) -> NewTenant:
-    """Create a tenant. If an e-mail address is given, add an owner with an API token.
+    """Create a tenant. If an e-mail address is given, add an owner.
+
+    Args:
+        with_token: issue an API token of the owner. Only the operator of the installation may do
+            this for another person, with a command.
 
     Raises:
         InvalidTenant: the slug, the name or the e-mail address is invalid.
@@ -54,7 +63,9 @@ def create_tenant(
         return NewTenant(tenant, None, None, None)
     with tenant_scope(tenant.pk):
         membership, password = add_member(email=owner_email, role=Role.OWNER, now=now)
-        _, token = issue_api_token(membership=membership, name="first token", now=now)
+        token = None
+        if with_token:
+            _, token = issue_api_token(membership=membership, name="first token", now=now)
     return NewTenant(tenant, membership.user, password, token)
 
 

@@ -26,6 +26,7 @@ from tenants.admin.base import (
     PortalAdmin,
     ReadOnlyAdmin,
     ReadOnlyInline,
+    confirmed_action,
     results_page,
     run_for_each,
 )
@@ -170,7 +171,11 @@ class RenewalCampaignAdmin(PortalAdmin):
 
     started = time_column("Started", "started_at")
 
-    @admin.action(description="Stop selected campaigns", permissions=["change"])
+    @confirmed_action(
+        description="Stop selected campaigns",
+        explanation="Certificates that were not renewed yet are renewed at their usual time.",
+        button="Stop",
+    )
     def stop_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def stop(row: RenewalCampaign) -> str:
             renewal_campaigns.stop(row.pk, now=clock.now())

@@ -59,7 +59,7 @@ def test_a_renewal_campaign_is_started_listed_and_stopped(operator: Client, devi
     page = operator.get(f"{PAGES}/renewalcampaign/").content.decode()
     assert "incident" in page
     assert "0 of 1" in page
-    form = {"action": "stop_selected", ACTION_CHECKBOX_NAME: [str(campaign.pk)]}
+    form = {"action": "stop_selected", "confirmed": "yes", ACTION_CHECKBOX_NAME: [str(campaign.pk)]}
     operator.post(f"{PAGES}/renewalcampaign/", form)
 
     campaign.refresh_from_db()

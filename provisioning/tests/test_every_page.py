@@ -305,6 +305,36 @@ def test_members_of_another_tenant_see_and_change_nothing(
     assert snapshot(protected) == before
 
 
+HARMLESS_ACTIONS = {
+    "acknowledge_selected",
+    "issue_for_selected",
+    "renew_for_selected",
+    "renew_selected",
+    "replay_selected",
+    "switch_on",
+    "test_selected",
+    "try_again",
+}
+
+
+def test_every_action_that_can_do_harm_asks_first(protected: dict[str, Any]) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root@example.com", "x"))
+    before, asked = snapshot(protected), 0
+    for model, model_admin in admin.site._registry.items():
+        row = protected.get(model._meta.label_lower)
+        for name in model_admin.actions or ():
+            if row is None or name in HARMLESS_ACTIONS:
+                continue
+            options = f"{model._meta.app_label}_{model._meta.model_name}"
+            selection = {"action": name, ACTION_CHECKBOX_NAME: [str(row.pk)]}
+            page = client.post(reverse(f"admin:{options}_changelist"), selection)
+            assert b'name="confirmed"' in page.content, (model, name)
+            asked += 1
+    assert asked >= 15
+    assert snapshot(protected) == before
+
+
 @pytest.mark.parametrize("role", [Role.OWNER, Role.VIEWER])
 def test_actions_and_searches_of_another_tenant_reach_no_row(
     protected: dict[str, Any], role: Role

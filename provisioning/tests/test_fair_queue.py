@@ -10,7 +10,12 @@ from provisioning.fair_queue import FairQueue, KnownCredentials, QueueFull
 
 
 def queue(*, most_of_caller: int = 1, **limits: int) -> FairQueue:
-    defaults = {"places": 2, "most_waiting": 10, "most_waiting_of_caller": 5}
+    defaults = {
+        "places": 2,
+        "most_waiting": 10,
+        "most_waiting_of_group": 8,
+        "most_waiting_of_caller": 5,
+    }
     return FairQueue(most_of_caller=lambda _: most_of_caller, **{**defaults, **limits})
 
 
@@ -37,6 +42,44 @@ def test_callers_take_turns_however_many_requests_one_of_them_sends() -> None:
             await asyncio.sleep(0)
         assert order == ["greedy", "other", "greedy", "greedy", "greedy"]
         await asyncio.gather(*tasks)
+
+    run(test())
+
+
+def test_many_callers_of_one_tenant_do_not_delay_another_tenant() -> None:
+    async def test() -> None:
+        turns = queue(places=1)
+        order: list[str] = []
+
+        async def request(caller: str, tenant: str) -> None:
+            await turns.acquire(caller, tenant)
+            order.append(caller)
+
+        await turns.acquire("busy 0", "busy")
+        callers = [(f"busy {number}", "busy") for number in range(1, 5)] + [("other", "calm")]
+        tasks = [asyncio.create_task(request(*caller)) for caller in callers]
+        await asyncio.sleep(0)
+        for caller in ("busy 0", "busy 1", "other", "busy 2", "busy 3", "busy 4"):
+            turns.release(caller)
+            await asyncio.sleep(0)
+        assert order == ["busy 1", "other", "busy 2", "busy 3", "busy 4"]
+        await asyncio.gather(*tasks)
+
+    run(test())
+
+
+def test_waiting_requests_of_one_tenant_leave_room_for_others() -> None:
+    async def test() -> None:
+        turns = queue(places=1, most_waiting=3, most_waiting_of_group=2)
+        await turns.acquire("a", "busy")
+        tasks = [asyncio.create_task(turns.acquire(name, "busy")) for name in ("b", "c")]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await turns.acquire("d", "busy")
+        tasks.append(asyncio.create_task(turns.acquire("e", "calm")))
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
 
     run(test())
 

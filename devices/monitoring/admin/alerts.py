@@ -19,6 +19,7 @@ from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PageAdmin,
     ReadOnlyAdmin,
+    confirmed_action,
     results_page,
     run_for_each,
 )
@@ -173,7 +174,12 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], acknowledge)
         return results_page(self, request, "Acknowledged", outcomes)
 
-    @admin.action(description="Close selected alerts", permissions=["manage"])
+    @confirmed_action(
+        description="Close selected alerts",
+        explanation="No new alert opens until the cause has gone and occurs again.",
+        button="Close",
+        permissions=["manage"],
+    )
     def close_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def close(alert: Alert) -> str:
             alerts.close(alert_id=alert.pk, now=clock.now())

@@ -104,7 +104,11 @@ class QuarantineActions(PortalAdmin):
     def allow_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         return self._decide(request, devices, allow=True)
 
-    @admin.action(description="Deny re-registration", permissions=["change"])
+    @confirmed_action(
+        description="Deny re-registration",
+        explanation="The devices that ask get no new token, and must ask again.",
+        button="Deny",
+    )
     def deny_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         return self._decide(request, devices, allow=False)
 
