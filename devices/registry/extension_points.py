@@ -38,5 +38,10 @@ connect_response: ExtensionPoint[Callable[[Device, NextSteps | None, datetime], 
     ExtensionPoint("connect response")
 )
 
+# A callback gets the serial number of the certificate that a device names when it connects.
+certificate_named: ExtensionPoint[Callable[[Device, str, datetime], None]] = ExtensionPoint(
+    "certificate named at connect"
+)
+
 # A callback returns the HTML of a panel on the device's portal page, or "" for no panel.
 device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint("device page")

@@ -69,6 +69,18 @@ PLACEHOLDER_SERIAL_NUMBERS = frozenset(
         "abcdef",
         "abcdefgh",
         "to be filled by o.e.m.",
+        "to be filled by o.e.m",
+        "to be filled",
+        "(null)",
+        "(none)",
+        "<unknown>",
+        "<null>",
+        "[unknown]",
+        "serial_number",
+        "serialnumber",
+        "serial-number",
+        "1234567890abcdef",
+        "20080411",  # of a reference design
         "to be filled by oem",
         "system serial number",
         "oem",
@@ -240,5 +252,7 @@ def _is_filler(value: str) -> bool:
     if len(set(characters)) == 1:
         return characters.isdigit() or "x" in characters or len(characters) >= _MIN_SEQUENCE
     if len(characters) < _MIN_SEQUENCE:
-        return False
+        return characters == "123"
+    if characters == "".join(sorted(characters, reverse=True)) and characters.isdigit():
+        return int(characters[0]) - int(characters[-1]) == len(characters) - 1  # such as 54321
     return characters in _HEX_SEQUENCES or any(item.startswith(characters) for item in _SEQUENCES)

@@ -29,6 +29,7 @@ from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, Pairing
 from devices.registry.services import (
     credentials,
+    device_details,
     pairing,
     presence,
     quarantine,
@@ -130,7 +131,7 @@ class TwoTenants(RuleBasedStateMachine):
                 case "connect":
                     presence.connect(device=row, report=presence.ConnectReport(), now=self.now)
                 case "update":
-                    registration.update(device=row, tags=["north"], now=self.now)
+                    device_details.update(device=row, tags=["north"], now=self.now)
                 case "retire":
                     retirement.retire(device=row, now=self.now)
                 case "token":

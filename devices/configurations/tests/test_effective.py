@@ -28,7 +28,7 @@ from devices.configurations.tests.documents import (
 from devices.registry.device_report import DeviceReport
 from devices.registry.events import DeviceUpdated
 from devices.registry.models import Device, NextSteps
-from devices.registry.services import presence, registration, retirement
+from devices.registry.services import device_details, presence, registration, retirement
 from devices.registry.services.presence import ConnectReport
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.domain_events import event_from
@@ -240,7 +240,7 @@ def test_a_changed_tag_changes_the_configuration(device: Device, now: datetime) 
     save_for_tag(tag, {"volume": 5}, now=now)
     process_rounds(now)
     with tenant_scope(device.tenant_id):
-        registration.update(device=device, tags=["lobby"], now=now)
+        device_details.update(device=device, tags=["lobby"], now=now)
         event = Event.objects.get(name="device.updated")
         subscribers.recalculate_after_tag_change(event_from(event, DeviceUpdated))
     assert assigned_version(device) == version_of({"volume": 5})

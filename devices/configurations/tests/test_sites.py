@@ -23,7 +23,7 @@ from devices.configurations.tests.documents import (
 )
 from devices.registry.events import DeviceUpdated, SiteUpdated
 from devices.registry.models import Device, Site
-from devices.registry.services import presence, registration, sites
+from devices.registry.services import device_details, presence, sites
 from devices.registry.services.presence import ConnectReport
 from devices.registry.tests.factories import DeviceFactory, SiteFactory, TagFactory
 from events.domain_events import event_from
@@ -112,7 +112,7 @@ def test_a_device_that_moves_gets_the_configuration_of_its_new_site(
     process_rounds(now)
 
     with tenant_scope(tenant.pk):
-        registration.update(device=at_shop, site=other, now=now)
+        device_details.update(device=at_shop, site=other, now=now)
     deliver(DeviceUpdated, subscribers.recalculate_after_tag_change, tenant)
 
     assert next_steps_of(at_shop).configuration_version == version_of({"volume": 7})

@@ -10,7 +10,7 @@ from devices.configurations.documents import version_of
 from devices.configurations.models import ConfigurationDrift, EffectiveDocument
 from devices.configurations.tests.documents import save_for_device, save_for_tenant
 from devices.registry.models import NextSteps
-from devices.registry.services import registration
+from devices.registry.services import device_details
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from devices.registry.tests.waiting import wait_until
 from events.models import Event
@@ -28,7 +28,7 @@ def test_a_worker_recalculates_detects_drift_and_deletes_documents(celery_worker
     new = DeviceFactory.create(tenant=device.tenant)
     TagFactory.create(tenant=device.tenant, name="lobby")
     with tenant_scope(device.tenant_id):
-        registration.update(device=new, tags=["lobby"], now=now)
+        device_details.update(device=new, tags=["lobby"], now=now)
     wait_until(lambda: NextSteps.every_tenant.filter(device=new).exists())
 
     long_ago = now - timedelta(days=1)

@@ -14,7 +14,7 @@ from unfold.widgets import (
 from core import clock
 from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, DeviceTag, EnrollmentToken, ReregistrationPolicy, Site
-from devices.registry.services import credentials, registration
+from devices.registry.services import credentials, device_details, registration
 from devices.registry.services.sites import find_site
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
@@ -95,7 +95,7 @@ class UpdateForm(ServiceForm):
         self.initial.setdefault("site_name", str(self.instance.site or ""))
 
     def call_service(self) -> Device:
-        return registration.update(
+        return device_details.update(
             device=self.instance,
             name=self.cleaned_data["name"],
             tags=self.cleaned_data["tags"].split(","),

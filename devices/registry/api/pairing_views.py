@@ -12,8 +12,8 @@ from rest_framework.views import APIView
 
 from core import clock
 from core.limits import Limit
-from core.rest.bodies import validated_body
 from core.rest.ignored import ignored_response
+from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from core.rest.tolerant import read_message
 from devices.registry.api.serializers import (
@@ -38,6 +38,7 @@ class PairView(APIView):
     permission_classes = (AllowAny,)
     additional_address_limit = PAIRING_LIMIT
     parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(request=PairSerializer, responses=PairingSerializer)
     def post(self, request: Request) -> Response:
@@ -68,11 +69,12 @@ class PairTokenView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(request=DeviceCodeSerializer, responses=PairedSerializer)
     def post(self, request: Request) -> Response:
-        body = validated_body(DeviceCodeSerializer, request)
-        code = body["device_code"]
+        code = read_message(DeviceCodeSerializer(), request).fields["device_code"]
         registration = pairing.poll(device_code=code, now=clock.now())
         device = registration.device
         bind_tenant(device.tenant_id)

@@ -226,6 +226,13 @@ class ConnectSerializer(TolerantSerializer):
         required=False,
         help_text="The number of this report, which the device counts.",
     )
+    certificate_serial_number = ExactCharField(
+        max_length=60,
+        required=False,
+        allow_blank=True,
+        help_text="Serial number of the certificate that the device uses. It confirms the"
+        " certificate.",
+    )
 
 
 class RenewalWindowSerializer(serializers.Serializer[Any]):
@@ -296,8 +303,8 @@ class PairingSerializer(serializers.Serializer[Any]):
     ignored = IgnoredSerializer(many=True)
 
 
-class DeviceCodeSerializer(StrictSerializer):
-    device_code = StrictCharField(max_length=100, pattern=r"pai_[A-Za-z0-9_-]{43}")
+class DeviceCodeSerializer(TolerantSerializer):
+    device_code = ExactCharField(max_length=100, pattern=r"pai_[A-Za-z0-9_-]{43}")
 
 
 class PairedSerializer(serializers.Serializer[Any]):

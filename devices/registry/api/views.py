@@ -38,6 +38,7 @@ from devices.registry.errors import DeviceNotFound
 from devices.registry.models import Device, Site
 from devices.registry.services import (
     credentials,
+    device_details,
     presence,
     quarantine,
     registration,
@@ -85,7 +86,7 @@ class DeviceView(APIView):
         device = get_device(device_id)
         if "site" in body:
             body["site"] = _site(body["site"])
-        registration.update(device=device, now=clock.now(), **body)
+        device_details.update(device=device, now=clock.now(), **body)
         return Response(device_response(device_id))
 
     @extend_schema(responses={204: None}, description="Retire the device. This cannot be undone.")
@@ -170,6 +171,7 @@ class ConnectView(APIView):
             ip_address=data.get("ip_address") or current_caller().address,
             boot_id=data.get("boot_id"),
             report_number=data.get("report_number"),
+            certificate_serial_number=data.get("certificate_serial_number"),
         )
         device, now = calling_device(request), clock.now()
         steps = presence.connect(device=device, report=report, now=now)

@@ -176,10 +176,16 @@ def _move_token(other: Device, holder: Device) -> None:
 
 
 def _not_held_by_another(identifiers: Iterable[Identifier], holder: Device) -> list[Identifier]:
-    """Return one serial number and one Android ID, and the MAC addresses, that are free."""
-    wanted = set(identifiers)
+    """Return one serial number and one Android ID, and the MAC addresses, that are free.
+
+    Of several serial numbers or Android IDs, the last one is kept: what waits comes last.
+    """
+    wanted = list(dict.fromkeys(identifiers))
     rows = DeviceIdentifier.objects.matching(wanted).exclude(device=holder)
-    return sorted(wanted - {row.identifier for row in rows})
+    taken = {row.identifier for row in rows}
+    free = [item for item in wanted if item not in taken]
+    single = {item.kind: item for item in free if item.kind != "mac_address"}
+    return sorted([*single.values(), *(item for item in free if item.kind == "mac_address")])
 
 
 def _conflict(contest: Contest, now: datetime) -> IdentifierConflict:

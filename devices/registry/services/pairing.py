@@ -33,7 +33,7 @@ from devices.registry.errors import (
 from devices.registry.events import PairingApproved
 from devices.registry.identity import Verdict
 from devices.registry.models import Device, Pairing
-from devices.registry.services import conflicts, registration
+from devices.registry.services import conflicts, device_details, registration
 from devices.registry.services.conflicts import IdentityNotDecided
 from devices.registry.services.identification import identify
 from devices.registry.services.registration import Registration
@@ -163,7 +163,7 @@ def _approve(pairing_id: UUID, name: str, tags: Iterable[str], now: datetime) ->
     if decision.device_id is not None:
         device = registration.get_not_retired_device(decision.device_id)
         tags = {*tag_names(device), *tags}
-        registration.update(device=device, name=name or None, tags=tags, now=now)
+        device_details.update(device=device, name=name or None, tags=tags, now=now)
     else:
         report = replace(report, name=name or report.name)
         device = registration.register_identified(report, decision.own, tags=tags, now=now)

@@ -11,7 +11,7 @@ from core.querysets import first_or_raise
 from devices.registry.clones import Kind, Observation, is_counter_jump
 from devices.registry.errors import DeviceNotFound
 from devices.registry.events import DeviceStatusChanged, DeviceUpdated
-from devices.registry.extension_points import connect_response
+from devices.registry.extension_points import certificate_named, connect_response
 from devices.registry.models import Device
 from devices.registry.next_steps import as_response
 from devices.registry.queries import update_last_seen_if_online
@@ -26,13 +26,17 @@ SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectReport:
-    """The data that a device sends when it connects. Missing fields are None."""
+    """The data that a device sends when it connects. Missing fields are None, or empty.
+
+    `certificate_serial_number` names the certificate that the device uses.
+    """
 
     app_version: str | None = None
     os_version: str | None = None
     ip_address: str | None = None
     boot_id: str | None = None
     report_number: int | None = None
+    certificate_serial_number: str | None = None
 
     def differences(self, device: Device) -> dict[str, str]:
         """Return the reported fields that differ from the stored device, with the new values."""
@@ -45,7 +49,7 @@ class ConnectReport:
         return {
             name: value
             for name, value in fields.items()
-            if value is not None and value != getattr(device, name)
+            if value and value != getattr(device, name)
         }
 
     def observations(self, device: Device, now: datetime) -> list[Observation]:
@@ -77,6 +81,9 @@ def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str
     if not (unchanged and update_last_seen_if_online(device, now=now, report_number=number)):
         _update_device(device.pk, report, now)
     quarantined = device.quarantined_at is not None
+    if report.certificate_serial_number and not quarantined:
+        for confirm in certificate_named:
+            confirm(device, report.certificate_serial_number, now)
     steps = None if quarantined else getattr(device, "next_steps", None)
     response = as_response(steps, now=now)
     for contribute in connect_response:

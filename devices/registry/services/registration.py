@@ -1,9 +1,8 @@
-"""Register and update devices."""
+"""Register devices."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,14 +18,9 @@ from devices.registry.errors import (
     DeviceNotFound,
     IdentifierRequired,
 )
-from devices.registry.events import (
-    DeviceClaimed,
-    DeviceRegistered,
-    DeviceReregistered,
-    DeviceUpdated,
-)
+from devices.registry.events import DeviceClaimed, DeviceRegistered, DeviceReregistered
 from devices.registry.identifiers import Identifier
-from devices.registry.identity import Verdict, kept_identifiers
+from devices.registry.identity import Verdict
 from devices.registry.models import (
     ACTIVE_IDENTIFIER_CONSTRAINT,
     Device,
@@ -65,15 +59,6 @@ class Registration:
     token: str
     created: bool = False
     ignored: Sequence[Ignored] = ()  # what could not be used of the report
-
-
-class Unchanged(Enum):
-    """The value of an argument that leaves a field as it is, because None is a value."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED = Unchanged.UNCHANGED
 
 
 class _RetiredConcurrently(Exception):
@@ -139,18 +124,22 @@ def register(
 
     Raises:
         InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
-        AlreadyRegistered: an unretired device has one of the identifiers, or several have.
+        AlreadyRegistered: an unretired device has the identifiers, or may have them.
         InvalidTag: see `set_tags`.
     """
     identifiers = report.identifiers()
-    matches = DeviceIdentifier.objects.matching(identifiers).select_related("device")
-    for match in matches:
-        raise AlreadyRegistered(
-            f"{match.shown} belongs to {match.device.name} ({match.device.pk}).",
-            field=field_of(match.identifier),
-        )
-    kept = kept_identifiers(identifiers)
-    return register_identified(report, kept, tags=tags, site=site, now=now)
+    decision = identify(identifiers).decision
+    if decision.verdict is not Verdict.DIFFERENT or not decision.own:
+        matches = DeviceIdentifier.objects.matching(identifiers).select_related("device")
+        for match in matches:
+            raise AlreadyRegistered(
+                f"{match.shown} belongs to {match.device.name} ({match.device.pk}).",
+                field=field_of(match.identifier),
+            )
+    with transaction.atomic():
+        device = register_identified(report, decision.own, tags=tags, site=site, now=now)
+        record_conflicts(decision.contests, other=device, now=now)
+    return device
 
 
 def register_identified(
@@ -180,48 +169,6 @@ def register_identified(
         if not _is_lost_race(error):
             raise
         raise AlreadyRegistered("Another request has just registered this device.") from error
-    return device
-
-
-@transaction.atomic
-def update(
-    *,
-    device: Device,
-    name: str | None = None,
-    tags: Iterable[str] | None = None,
-    site: Site | Unchanged | None = UNCHANGED,
-    now: datetime,
-) -> Device:
-    """Change the name, the tags and the site of a device.
-
-    Args:
-        name: the new name; None leaves it unchanged.
-        tags: the new tags; None leaves them unchanged.
-        site: the new site; None removes the device from its site.
-
-    Raises:
-        DeviceIsRetired: the device is retired.
-        InvalidTag: see `set_tags`.
-        InvalidSite: the site was deleted.
-    """
-    device = lock_device(device.pk)
-    changes: Changes = {}
-    if not isinstance(site, Unchanged):
-        require_site(site)
-    if not isinstance(site, Unchanged) and device.site_id != (site.pk if site else None):
-        changes["site"] = (device.site.name if device.site else None, site.name if site else None)
-        device.site = site
-        device.save(update_fields=["site"])
-    if name is not None and name != device.name:
-        changes["name"] = (device.name, name)
-        device.name = name
-        device.save(update_fields=["name"])
-    if tags is not None:
-        before, after = set_tags(device, tags)
-        if before != after:
-            changes["tags"] = (before, after)
-    if changes:
-        record([_event(DeviceUpdated, device, now, changes=changes)])
     return device
 
 

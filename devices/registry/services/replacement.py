@@ -9,7 +9,7 @@ from devices.registry.events import DeviceReplaced
 from devices.registry.extension_points import device_replaced
 from devices.registry.models import Device, DeviceReplacement
 from devices.registry.queries import lock_device
-from devices.registry.services.registration import update
+from devices.registry.services.device_details import update
 from devices.registry.services.retirement import retire
 from devices.registry.services.tags import tag_names
 from events.services.outbox import record

@@ -268,6 +268,21 @@ def test_a_conflict_is_decided_once_and_not_by_viewers(
     assert Event.every_tenant.named("device.identifier_conflict_decided").count() == 1
 
 
+def test_a_member_enters_a_device_with_a_serial_number_that_another_one_has(
+    enrollment: Enrollment, member: Member
+) -> None:
+    _, client = enrollment()
+    registered(client, box(1, serial_number="SN-1"))
+
+    only_the_serial_number = member().post("/devices", {"serial_number": "SN-1"})
+    another_device = member().post("/devices", box(2, serial_number="SN-1"))
+
+    assert only_the_serial_number.status_code == 409
+    assert another_device.status_code == 201, another_device.json()
+    assert another_device.json()["serial_number"] is None
+    assert IdentifierConflict.every_tenant.get().value == "sn-1"
+
+
 def test_a_member_may_not_enter_a_placeholder(member: Member) -> None:
     answer = member().post("/devices", {"serial_number": "unknown", "android_id": "a1b2c3d4"})
 

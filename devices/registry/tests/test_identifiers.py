@@ -43,6 +43,11 @@ def test_a_mac_address_must_have_six_octets(text: str) -> None:
         ("serial_number", "unknown"),
         ("serial_number", "00000000"),
         ("serial_number", "0123456789abcdef"),
+        ("serial_number", "1234567890abcdef"),
+        ("serial_number", "87654321"),
+        ("serial_number", "123"),
+        ("serial_number", "(null)"),
+        ("serial_number", "to be filled by o.e.m"),
     ],
 )
 def test_a_value_that_many_devices_share_is_a_placeholder(

@@ -116,6 +116,16 @@ def test_a_member_reviews_and_approves_a_device(portal: Portal, tenant: Tenant) 
     assert event.caller_kind == "member"
 
 
+def test_a_client_of_the_standard_may_poll_with_more_fields(portal: Portal) -> None:
+    codes = start()
+    grant = "urn:ietf:params:oauth:grant-type:device_code"
+    body = {"device_code": codes["device_code"], "grant_type": grant, "client_id": "tv"}
+
+    response = APIClient().post("/devices/pair/token", body)
+
+    assert response.json()["errors"][0]["code"] == "authorization_pending"
+
+
 def test_the_token_is_returned_once(portal: Portal, tenant: Tenant) -> None:
     codes = start()
     decide(portal(), codes["user_code"], tenant)

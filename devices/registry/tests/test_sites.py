@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from conftest import client_with_token
 from devices.registry.errors import InvalidSite
 from devices.registry.models import Device, EnrollmentToken, Site
-from devices.registry.services import registration, sites
+from devices.registry.services import device_details, sites
 from devices.registry.services.credentials import create_enrollment_token
 from devices.registry.tests.factories import DeviceFactory, SiteFactory
 from events.models import Event
@@ -194,7 +194,7 @@ def test_a_site_that_was_deleted_meanwhile_is_an_error_and_not_a_crash(
         _, token = create_enrollment_token(name="t", site=site, now=now)
         Site.objects.filter(pk=site.pk).delete()
         with pytest.raises(InvalidSite):
-            registration.update(device=device, site=site, now=now)
+            device_details.update(device=device, site=site, now=now)
         with pytest.raises(InvalidSite):
             create_enrollment_token(name="u", site=site, now=now)
     client = client_with_token(token)

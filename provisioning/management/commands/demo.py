@@ -22,7 +22,7 @@ from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
 from devices.preferences.services import definitions
 from devices.registry.models import Device, EnrollmentToken, Tag
-from devices.registry.services import credentials, registration
+from devices.registry.services import credentials, device_details
 from devices.remote_control.errors import NoDevicesFound
 from devices.remote_control.services import bulk_commands
 from devices.simulation.device import FleetTiming
@@ -242,7 +242,7 @@ def _assign_tags_and_layers(tenant: Tenant) -> None:
         devices = devices.order_by("name")[:MAX_DEVICES]
         for number, device in enumerate(devices, start=1):
             tags = [tag for tag, interval in TAGS.items() if number % interval == 0]
-            registration.update(device=device, tags=tags, now=now)
+            device_details.update(device=device, tags=tags, now=now)
         for name, document in TAG_LAYERS.items():
             tag = Tag.objects.filter(name=name).first()
             if tag is not None:

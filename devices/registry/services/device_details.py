@@ -1,0 +1,72 @@
+"""Change what members say about a device: its name, its tags and its site."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+
+from django.db import transaction
+
+from devices.registry.events import DeviceUpdated
+from devices.registry.models import Device, Site
+from devices.registry.queries import lock_device
+from devices.registry.services.sites import require_site
+from devices.registry.services.tags import set_tags
+from events.domain_events import Changes
+from events.services.outbox import record
+
+
+class Unchanged(Enum):
+    """The value of an argument that leaves a field as it is, because None is a value."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
+@transaction.atomic
+def update(
+    *,
+    device: Device,
+    name: str | None = None,
+    tags: Iterable[str] | None = None,
+    site: Site | Unchanged | None = UNCHANGED,
+    now: datetime,
+) -> Device:
+    """Change the name, the tags and the site of a device.
+
+    Args:
+        name: the new name; None leaves it unchanged.
+        tags: the new tags; None leaves them unchanged.
+        site: the new site; None removes the device from its site.
+
+    Raises:
+        DeviceIsRetired: the device is retired.
+        InvalidTag: see `set_tags`.
+        InvalidSite: the site was deleted.
+    """
+    device = lock_device(device.pk)
+    changes: Changes = {}
+    if not isinstance(site, Unchanged):
+        require_site(site)
+    if not isinstance(site, Unchanged) and device.site_id != (site.pk if site else None):
+        changes["site"] = (device.site.name if device.site else None, site.name if site else None)
+        device.site = site
+        device.save(update_fields=["site"])
+    if name is not None and name != device.name:
+        changes["name"] = (device.name, name)
+        device.name = name
+        device.save(update_fields=["name"])
+    if tags is not None:
+        before, after = set_tags(device, tags)
+        if before != after:
+            changes["tags"] = (before, after)
+    if changes:
+        record(
+            [
+                DeviceUpdated(
+                    tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=changes
+                )
+            ]
+        )
+    return device
