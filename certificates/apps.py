@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from devices.registry.extension_points import connect_response, device_retiring
+from devices.registry.extension_points import certificate_named, connect_response, device_retiring
 from events.extension_points import subscribers
 
 
@@ -11,5 +11,6 @@ class CertificatesConfig(AppConfig):
         device_retiring.register(
             "certificates.services.subscribers.revoke_certificates_of_retired_device"
         )
+        certificate_named.register("certificates.services.handover.confirm_named")
         connect_response.register("certificates.services.renewal_windows.connect_response_fields")
         subscribers.register("certificates.services.subscribers.destroy_key_of_revoked_certificate")

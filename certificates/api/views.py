@@ -34,6 +34,7 @@ from certificates.services.validation import validate_certificate
 from core import clock
 from core.rest.bodies import validated_body
 from core.rest.ignored import ignored_response
+from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from core.rest.strict import RejectUnknownParameters
 from core.rest.tolerant import read_message
@@ -53,6 +54,7 @@ class AutoRegisterView(APIView):
 
     permission_classes = (MayEnroll,)
     parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
         request=AutoRegistrationSerializer,
@@ -69,13 +71,14 @@ class AutoRegisterView(APIView):
             now=clock.now(),
         )
         registered, certificate = enrollment.registration, enrollment.certificate
-        unreadable_fields.note(registered.device, message.ignored, now=clock.now())
+        ignored = [*message.ignored, *registered.ignored]
+        unreadable_fields.note(registered.device, ignored, now=clock.now())
         return Response(
             {
                 "device": device_response(registered.device.pk),
                 "token": registered.token,
                 "certificate": with_chain(certificate) if certificate else None,
-                "ignored": ignored_response([*message.ignored, *registered.ignored]),
+                "ignored": ignored_response(ignored),
             },
             status.HTTP_201_CREATED if registered.created else status.HTTP_200_OK,
         )

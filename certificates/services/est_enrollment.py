@@ -11,13 +11,14 @@ from certificates.errors import (
     NotRenewable,
 )
 from certificates.models import DeviceCertificate
-from certificates.pki import est
+from certificates.pki import est, keys
 from certificates.pki.errors import PkiError
 from certificates.services.certificate_management import (
     CertificateManagementService,
     certificate_in_use,
 )
 from certificates.services.issuance import ABANDONED_AFTER
+from certificates.services.renewal_windows import window_of
 from devices.registry.models import Device
 
 QUARANTINE_RETRY = timedelta(minutes=10)
@@ -37,7 +38,8 @@ def enroll(
     Args:
         body: the CSR, as DER in base64 or as PEM.
         reenroll: whether to renew the certificate in use. If so, the CSR must contain the
-            names of that certificate.
+            names of that certificate. If it has the same key and the certificate is not due
+            for renewal, the certificate in use is returned.
 
     Raises:
         InvalidRequest: the body is not a CSR, its key is not acceptable, or its names
@@ -68,6 +70,9 @@ def _reenroll(
             "The device has no certificate to re-enroll. Use simpleenroll."
         ) from error
     certificate = current.signed_certificate()
+    digest = keys.public_digest(service.requested_key(csr_pem))
+    if digest == current.public_key_digest and window_of(current, now=now).start > now:
+        return current
     differing_name = est.differing_name(csr_pem, certificate)
     if differing_name is not None:
         raise InvalidRequest(

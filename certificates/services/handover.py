@@ -4,6 +4,7 @@ Both are valid until the device confirms the successor or the handover period en
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 
@@ -18,6 +19,8 @@ from devices.registry.queries import lock_device
 from events.services.outbox import record
 
 Status = DeviceCertificate.Status
+MAX_REMEMBERED = 50_000  # certificates in one process
+_confirmed: set[tuple[UUID, str]] = set()
 
 
 def acknowledge(*, device: Device, serial_number: str, now: datetime) -> DeviceCertificate:
@@ -33,6 +36,25 @@ def acknowledge(*, device: Device, serial_number: str, now: datetime) -> DeviceC
     if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
         raise NotAcknowledgeable(f"The certificate is {row.status}.")
     return confirm(row, now=now)
+
+
+def confirm_named(device: Device, serial_number: str, now: datetime) -> None:
+    """Confirm the certificate that a device names when it connects, if it is not confirmed yet.
+
+    Devices connect every minute, so each process remembers what is confirmed. A serial number
+    of no active certificate of the device has no effect.
+    """
+    key = device.pk, serial_number
+    if key in _confirmed:
+        return
+    normalised = serials.normalise(serial_number) or ""
+    certificates = DeviceCertificate.objects.active().of_device(device.pk)
+    row = certificates.filter(serial_number=normalised).first()
+    if row is not None and row.confirmed_at is None:
+        confirm(row, now=now)
+    if len(_confirmed) >= MAX_REMEMBERED:
+        _confirmed.clear()
+    _confirmed.add(key)
 
 
 @transaction.atomic

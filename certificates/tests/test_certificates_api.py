@@ -55,13 +55,22 @@ def test_a_registration_with_a_csr_returns_a_certificate(enrollment: Callable[..
     assert again.json()["certificate"]["serial_number"] == certificate["serial_number"]
 
 
+@pytest.mark.parametrize("csr", [None, "", "  "])
+def test_a_registration_with_an_empty_csr_is_one_without_a_certificate(
+    enrollment: Callable[..., Any], csr: str | None
+) -> None:
+    _, client = enrollment()
+
+    response = client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": csr})
+
+    assert response.status_code == 201
+    assert response.json()["certificate"] is None
+    assert [item["field"] for item in response.json()["ignored"]] == ["csr"]
+
+
 @pytest.mark.parametrize(
     "csr",
-    [
-        "nonsense",
-        "",
-        "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----",
-    ],
+    ["nonsense", "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----"],
 )
 def test_a_registration_with_an_invalid_csr_registers_nothing(
     enrollment: Callable[..., Any], csr: str

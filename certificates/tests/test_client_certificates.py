@@ -47,6 +47,23 @@ def rejection_detail(response: Any) -> str:
     return str(error["detail"])
 
 
+def test_a_connect_that_names_a_certificate_confirms_it(
+    device: Device, as_device: Callable[[Device], APIClient]
+) -> None:
+    first = issue_certificate(device, datetime.now(UTC))
+    second = issue_certificate(device, datetime.now(UTC))
+    client = as_device(device)
+
+    for serial_number in ("nonsense", second.serial_number.upper()):
+        response = client.post("/devices/connect", {"certificate_serial_number": serial_number})
+        assert response.status_code == 200
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert second.confirmed_at is not None
+    assert (first.status, second.status) == ("superseded", "active")
+
+
 def test_a_client_certificate_identifies_the_device(row: DeviceCertificate, device: Device) -> None:
     client = tls_client(row.pem)
 

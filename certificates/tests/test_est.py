@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from django.conf import settings
 from rest_framework.test import APIClient
 
 from certificates.models import DeviceCertificate
@@ -171,7 +172,8 @@ def test_a_device_re_enrolls_with_the_same_or_a_new_key(
     device: Device, as_device: AsDevice
 ) -> None:
     key, other = ec_key(), ec_key()
-    row, client = issue_certificate(device, datetime.now(UTC), key), as_device(device)
+    due = datetime.now(UTC) - timedelta(days=settings.DEFAULT_CERT_VALIDITY_DAYS - 1)
+    row, client = issue_certificate(device, due, key), as_device(device)
 
     for next_key in (key, other):
         csr = csr_with_names(next_key, row, uri=device.pk.urn)
@@ -182,6 +184,21 @@ def test_a_device_re_enrolls_with_the_same_or_a_new_key(
     newest = DeviceCertificate.objects.active().get()
     assert newest.replaces is not None
     assert newest.replaces.replaces == row
+
+
+@pytest.mark.parametrize("operation", ["simpleenroll", "simplereenroll"])
+def test_the_same_key_outside_the_renewal_window_gets_the_certificate_in_use(
+    device: Device, as_device: AsDevice, operation: str
+) -> None:
+    key = ec_key()
+    row, client = issue_certificate(device, datetime.now(UTC), key), as_device(device)
+    csr = csr_with_names(key, row, uri=device.pk.urn)
+
+    for _ in range(3):
+        (certificate,) = parse_certificates(enroll(client, csr, operation))
+        assert certificate == row.signed_certificate()
+
+    assert DeviceCertificate.objects.count() == 1
 
 
 def test_a_re_enrollment_with_other_names_is_rejected(device: Device, as_device: AsDevice) -> None:

@@ -15,6 +15,8 @@ from rest_framework.parsers import JSONParser
 # inside strings count too.
 MAX_COMMAS = 250_000
 MAX_BRACKETS = 20_000
+# Between the values of a JSON text, blanks and line breaks mean the same.
+_CONTROL_TO_BLANK = bytes(32 if byte < 32 else byte for byte in range(256))
 
 
 class StrictJSONParser(JSONParser):
@@ -57,13 +59,15 @@ class StrictJSONParser(JSONParser):
 class DeviceJSONParser(StrictJSONParser):
     """Parser of a device's message. It reads all that has a clear meaning.
 
-    It accepts a byte order mark, bytes that are not UTF-8, lone surrogates, and numbers that are
-    not finite. The fields that contain them are cleaned or dropped later.
+    It accepts a byte order mark, bytes that are not UTF-8, lone surrogates, control characters
+    inside strings, and numbers that are not finite. The fields that contain them are cleaned or
+    dropped later.
     """
 
     strict = False
     accepts_surrogates = True
 
     def decoded(self, body: bytes) -> bytes:
-        """Return the body in UTF-8 without a byte order mark."""
+        """Return the body in UTF-8 without a byte order mark, and without control characters."""
+        body = body.translate(_CONTROL_TO_BLANK)
         return body.removeprefix(codecs.BOM_UTF8).decode(errors="replace").encode()

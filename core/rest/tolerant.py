@@ -13,9 +13,11 @@ from itertools import islice
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 from rest_framework.fields import empty
 from rest_framework.request import Request
 
+from core.characters import is_blank
 from core.conversions import boolean_from, clamped, clean_json, clean_text, number_from
 from core.ignored import Ignored
 from core.rest.fields import CodeField, ExactCharField, PEMField
@@ -73,8 +75,9 @@ def _read_field(name: str, spec: Any, value: Any, prefix: str, message: Message)
         message.fields[spec.source] = spec.run_validation(value)
         return
     except serializers.ValidationError as error:
-        if isinstance(spec, PEMField):  # what the device asks for with it cannot be guessed
-            raise serializers.ValidationError({name: error.detail}) from None
+        is_given = value is not None and not (isinstance(value, str) and is_blank(value))
+        if isinstance(spec, PEMField) and is_given:  # what it asks for cannot be guessed
+            raise serializers.ValidationError({name: _clean_detail(error.detail)}) from None
         detail = _first_sentence(error.detail)
     converted = _converted(spec, value)
     if converted is not _DROPPED:
@@ -105,7 +108,7 @@ def _read_items(
                 raise serializers.ValidationError("An object is expected.")
             read = _read(spec.child, item, f"{path}.")
         except serializers.ValidationError as error:
-            faults[key] = error.detail
+            faults[clean_text(key, 64)] = _clean_detail(error.detail)
             message.ignored.append(Ignored(path, "dropped", _first_sentence(error.detail)))
             continue
         usable[key] = read.fields
@@ -134,7 +137,7 @@ def _text(spec: Any, value: Any) -> Any:
 def _exact_text(spec: Any, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return _DROPPED
-    return str(value).strip()
+    return str(value).strip().strip("\x00").strip()  # a text of C may end with NUL
 
 
 def _code(spec: Any, value: Any) -> Any:
@@ -198,11 +201,20 @@ def _fault(spec: Any, value: Any) -> Any:
     try:
         spec.run_validation(value)
     except serializers.ValidationError as error:
-        return error.detail
+        return _clean_detail(error.detail)
     return [spec.error_messages["required"]]
+
+
+def _clean_detail(detail: Any) -> Any:
+    """Return an error that may repeat what was sent, without characters that JSON cannot have."""
+    if isinstance(detail, dict):
+        return {clean_text(str(key), 64): _clean_detail(item) for key, item in detail.items()}
+    if isinstance(detail, list):
+        return [_clean_detail(item) for item in detail]
+    return ErrorDetail(clean_text(str(detail)), getattr(detail, "code", None))
 
 
 def _first_sentence(detail: Any) -> str:
     while isinstance(detail, list | dict):
         detail = next(iter(detail.values() if isinstance(detail, dict) else detail), "")
-    return str(detail)
+    return clean_text(str(detail))

@@ -3,7 +3,8 @@
 Only newly inserted samples are added to the roll-ups. Therefore a request that is
 repeated, split or late has the same result as one request in time. A repeated sample is
 recognised by the time on the device's clock, even if only one of the two copies had its
-time corrected.
+time corrected. A clock without a battery starts at the same time again after each reboot, so
+such a time identifies a sample for an hour only.
 """
 
 import json
@@ -17,6 +18,7 @@ from django.db import connection
 from core.prepared_statements import PreparedStatement
 from devices.metrics.measures import FIELDS, MEASURES
 from devices.metrics.models import ROLL_UPS, AbstractSample, DeviceMetrics, LatestMetrics, RollUp
+from devices.metrics.sample_validation import EARLIEST
 from devices.metrics.sample_values import Row
 
 # These columns are the same for all samples of a request, so they are parameters.
@@ -66,7 +68,7 @@ def _statement() -> PreparedStatement:
             SELECT * FROM json_to_recordset($5) AS sample ({types})
         ),
         corrected AS MATERIALIZED (
-            SELECT device_time FROM {DeviceMetrics._meta.db_table}
+            SELECT device_time, recorded_at FROM {DeviceMetrics._meta.db_table}
             WHERE device_id = $2 AND device_time IS NOT NULL
                 AND recorded_at
                     > (SELECT min(recorded_at) FROM sample) - interval '2 days'
@@ -79,6 +81,8 @@ def _statement() -> PreparedStatement:
                 SELECT FROM corrected
                 WHERE corrected.device_time
                     = coalesce(sample.device_time, sample.recorded_at)
+                AND (corrected.device_time >= '{EARLIEST.isoformat()}'
+                    OR corrected.recorded_at > sample.recorded_at - interval '1 hour')
             ) AND (device_time IS NULL OR NOT EXISTS (
                 SELECT FROM {DeviceMetrics._meta.db_table} existing
                 WHERE existing.device_id = $2

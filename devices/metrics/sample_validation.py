@@ -104,7 +104,9 @@ def _correct_times(parsed: list[_Parsed], *, sent_at: datetime | None, clock: Cl
     """Correct the times of samples from a wrong clock, and set `device_time`.
 
     If `sent_at` is given, the error of the clock is known. If this error exceeds the limit, or
-    a sample is in the future, the times of all samples are shifted by the error. Without
+    a sample is in the future, the times of the samples are shifted by the error. A sample with a
+    later time than `sent_at` was taken with another clock, before the device lost its time, so
+    it keeps its time if it is not in the future. Without
     `sent_at`, the clock is certainly wrong in two cases: a sample is in the future, or all samples
     are older than the retention. Then the newest of these samples is shifted to now, and the
     others of these samples by the same amount. Therefore the intervals between the samples do not
@@ -114,7 +116,11 @@ def _correct_times(parsed: list[_Parsed], *, sent_at: datetime | None, clock: Cl
     if sent_at is not None:
         offset = clock.now - sent_at
         is_wrong = abs(offset) > clock.limit or any(_is_ahead(row, clock) for row in timed)
-        wrong = timed if is_wrong else []
+        latest = sent_at + MAX_AHEAD
+        by_this_clock = [
+            row for row in timed if row["recorded_at"] <= latest or _is_ahead(row, clock)
+        ]
+        wrong = by_this_clock if is_wrong else []
     else:
         any_in_retention = any(_is_in_retention(row["recorded_at"], clock) for row in timed)
         wrong = [
@@ -140,7 +146,7 @@ def _set_server_times(parsed: list[_Parsed], clock: Clock) -> None:
         time = clock.now - timedelta(microseconds=position)
         if item.has_time:
             row["device_time"] = row["device_time"] or row["recorded_at"]
-        elif item.faults and item.faults[-1].field == "recorded_at":
+        else:
             row["device_time"] = time  # the flag of a time that is not the device's
         row["recorded_at"] = time
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from core.conversions import boolean_from, clamped, clean_json, number_from
+from core.conversions import boolean_from, clamped, clean_json, clean_text, number_from
 from core.ignored import Ignored
 from devices.preferences.value_kinds import MAX_TEXT_LENGTH, ValueType, find_fault
 
@@ -22,7 +22,7 @@ def usable_changes(
     """
     usable, ignored = {}, []
     for key, change in changes.items():
-        path = f"settings.{key}"
+        path = f"settings.{clean_text(key, 64)}"
         if key not in types:
             ignored.append(Ignored(path, "unknown_setting", "The setting does not exist."))
             continue
@@ -33,7 +33,7 @@ def usable_changes(
         if change.has_value and (fault := find_fault(types[key], change.value)):
             value = _converted(types[key], change.value)
             code = "dropped" if value is NO_VALUE else "converted"
-            ignored.append(Ignored(f"{path}.value", code, fault))
+            ignored.append(Ignored(f"{path}.value", code, clean_text(fault)))
             if value is NO_VALUE:
                 continue
             usable[key] = replace(change, value=value)

@@ -176,10 +176,6 @@ class UpdateEnded(Gone):
         self.current = {"status": status}
 
 
-class InvalidFeedback(Invalid):
-    code = "invalid_feedback"
-
-
 class RolloutNotFound(Missing):
     code = "rollout_not_found"
     sentence = "The rollout does not exist."

@@ -38,7 +38,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 # What apps write around a version: `v2.0`, `Version 2.0`, `2.0 (200)`, `2.0 build 7`.
 _WRITTEN = re.compile(r"\s*(?:v(?:er(?:sion)?)?[.:]?\s*)?(?P<version>\d[^\s(\[,;]*)", re.I)
 # Where apps write the version code: `200`, `2.0 (200)`, `2.0+200`, `2.0 build 200`.
-_CODE = re.compile(r"(?:\d+|.*[(+]\s*(?P<code>\d+)\s*\)?|.*\bbuild\s*(?P<build>\d+))\s*", re.I)
+_CODE = re.compile(
+    r"(?:\d+|.*[(+]\s*(?:build\s*)?(?P<code>\d+)\s*\)?|.*\bbuild\s*(?P<build>\d+))\s*", re.I
+)
+# Numbers of builds and names of builds behind a version: `2.0-7`, `2.0_7`, `2.0.r7`, `2.0-release`.
+_BUILD = re.compile(
+    r"(?:[-_.]r(?:ev)?\d+|[-_]\d+|[-_.](?:release|final|prod|production|ga))$", re.I
+)
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
 
 
@@ -98,7 +104,7 @@ def compare_reported(reported: str, version: str, versioning: str) -> int | None
         return 0
     try:
         wanted = parse_version(version, versioning)
-        read = _read(reported, versioning)
+        read = _read(reported, versioning, keep_build=_has_build(wanted))
     except MalformedVersion:
         return None
     if versioning == PEP_440 and wanted.local is None:
@@ -108,8 +114,20 @@ def compare_reported(reported: str, version: str, versioning: str) -> int | None
     return -1 if read < wanted else 1
 
 
-def _read(reported: str, versioning: str) -> Any:
-    """Return the version in a reported text. Raise MalformedVersion if there is none."""
+def _has_build(wanted: Any) -> bool:
+    """Return True if such a suffix is part of the versions of a product.
+
+    In PEP 440, `2.0-7` is a post-release. In Semantic Versioning, it is a pre-release.
+    """
+    return not isinstance(wanted, Version) or wanted.post is not None
+
+
+def _read(reported: str, versioning: str, *, keep_build: bool) -> Any:
+    """Return the version in a reported text. Raise MalformedVersion if there is none.
+
+    Args:
+        keep_build: the suffix of a build is part of the version.
+    """
     if versioning == VERSION_CODE:
         code = _CODE.fullmatch(reported.strip())
         if code is None:
@@ -119,6 +137,7 @@ def _read(reported: str, versioning: str) -> Any:
     if match is None:
         raise MalformedVersion(reported)
     text = _DATE.sub(r"\1.\2.\3", match["version"])
+    text = text if keep_build else _BUILD.sub("", text)
     try:
         return parse_version(text, versioning)
     except MalformedVersion:

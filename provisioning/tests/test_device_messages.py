@@ -47,6 +47,7 @@ def test_a_connect_counts_whatever_its_fields_contain(
         b'{"app_version": "2.1", "os_version": "\\ud800"}',
         b'{"app_version": "2.1", "os_version": "\xff"}',
         b'{"app_version": "2.1", "os_version": NaN}',
+        b'{"app_version": "2.1",\n\t"os_version": "9\nand\ta tab"}',
     ],
 )
 def test_a_message_with_a_fault_in_its_encoding_is_read(
@@ -109,3 +110,64 @@ def test_a_failed_command_counts_with_a_stack_trace_as_its_reason(
     command = CommandHistory.every_tenant.get(pk=command.pk)
     assert command.status == "failed"
     assert command.reason.startswith("java.lang.IllegalStateException: no surface at")
+
+
+def test_an_empty_version_at_connect_keeps_the_known_one(
+    as_device: AsDevice, device: Device
+) -> None:
+    Device.every_tenant.filter(pk=device.pk).update(app_version="2.1")
+
+    as_device(device).post("/devices/connect", {"app_version": "", "os_version": "  "})
+
+    device.refresh_from_db()
+    assert (device.app_version, device.status) == ("2.1", "online")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+def test_a_message_counts_whatever_its_content_type_and_accept_say(
+    as_device: AsDevice, device: Device, now: datetime, content_type: str
+) -> None:
+    command = issue_command(
+        device, "reload", by=create_member(device.tenant), now=datetime.now(UTC)
+    )
+    client = as_device(device)
+    headers: Any = {"HTTP_ACCEPT": "text/plain"}
+
+    answered = client.generic(
+        "POST",
+        f"/devices/me/commands/{command.pk}/answer",
+        '{"status": "delivered"}',
+        content_type,
+        **headers,
+    )
+    pairing = APIClient().generic(
+        "POST", "/devices/pair", '{"serial_number": "SN-1"}', content_type, **headers
+    )
+    assert (answered.status_code, pairing.status_code) == (204, 200)
+
+
+def test_a_lone_surrogate_in_a_key_is_named_without_an_error(
+    as_device: AsDevice, device: Device
+) -> None:
+    body = r'{"settings": {"\ud800": {"version": 0, "value": 1}}}'
+
+    response = as_device(device).generic("PATCH", "/devices/me/settings", body, "application/json")
+
+    assert response.status_code in (200, 400), response.content
+    assert response.json()
+
+
+def test_a_repeated_failure_of_a_command_may_have_another_stack_trace(
+    as_device: AsDevice, device: Device
+) -> None:
+    command = issue_command(
+        device, "reload", by=create_member(device.tenant), now=datetime.now(UTC)
+    )
+    client, path = as_device(device), f"/devices/me/commands/{command.pk}/answer"
+
+    for line in (1, 2):
+        response = client.post(path, {"status": "failed", "reason": f"at line {line}"})
+        assert response.status_code == 204
+
+    command.refresh_from_db()
+    assert command.reason == "at line 1"

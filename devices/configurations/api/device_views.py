@@ -58,6 +58,7 @@ class ReportedView(APIView):
 
     permission_classes = (IsDevice,)
     parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(request=ReportFields, responses={204: None})
     def post(self, request: Request) -> Response:

@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,6 +119,22 @@ def test_a_repeated_sample_of_a_wrong_clock_is_stored_once(device: Device, now: 
     row = DeviceMetrics.every_tenant.get()
     assert row.recorded_at == now
     assert row.device_time == now + timedelta(days=20)
+
+
+def test_a_clock_that_starts_again_at_the_same_time_loses_no_samples(
+    device: Device, now: datetime
+) -> None:
+    def send(now: datetime) -> Any:
+        start = datetime(2015, 1, 1, tzinfo=UTC)
+        samples = [at(start + timedelta(minutes=5), cpu_usage=1)]
+        sent_at = (start + timedelta(minutes=10)).isoformat()
+        with tenant_scope(device.tenant_id):
+            return ingest.ingest(device=device, samples=samples, sent_at=sent_at, now=now)
+
+    first, repeated = send(now), send(now + MINUTE)
+    after_a_reboot = send(now + timedelta(hours=3))
+
+    assert (first.stored, repeated.stored, after_a_reboot.stored) == (1, 0, 1)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,17 @@ def test_a_clock_of_any_year_is_corrected_by_the_time_of_sending(year: int) -> N
     assert row["recorded_at"] == NOW - timedelta(minutes=5)
 
 
+def test_samples_of_a_right_clock_keep_their_times_after_the_clock_was_lost() -> None:
+    times = [NOW - timedelta(minutes=minutes) for minutes in (15, 10, 5)]
+    samples = [{"cpu_usage": 1, "recorded_at": time.isoformat()} for time in times]
+    sent_at = datetime(2015, 1, 1, 0, 0, 30, tzinfo=UTC)
+    now = {"cpu_usage": 2, "recorded_at": "2015-01-01T00:00:20Z"}
+
+    rows = validate(*samples, now, sent_at=sent_at).rows
+
+    assert [row["recorded_at"] for row in rows] == [*times, NOW - timedelta(seconds=10)]
+
+
 def test_a_sample_from_before_all_devices_beside_current_ones_gets_the_servers_time() -> None:
     old = {"cpu_usage": 1, "recorded_at": "1970-01-01T00:00:05Z"}
     current = {"cpu_usage": 2, "recorded_at": (NOW - HOUR).isoformat()}

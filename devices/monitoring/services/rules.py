@@ -22,6 +22,7 @@ from devices.registry.services.sites import require_site
 from events.domain_events import Changes
 from events.services.outbox import record
 
+Scope = MonitoringRule.Scope
 OVERRIDABLE = ("threshold", "clear_threshold", "lasting_seconds", "severity")
 
 
@@ -36,6 +37,11 @@ def create(*, now: datetime, **fields: Any) -> MonitoringRule:
         InvalidRule: a field is invalid.
         RuleExists: the tenant has a rule with this name.
     """
+    for name in ("site", "tag", "device"):
+        if fields.get(name) is not None and fields.get("scope", Scope.ALL) != name:
+            # Otherwise the rule would silently be about all devices.
+            sentence = f"A {name} is only allowed with the scope {name}."
+            raise InvalidRule(sentence, field=name)
     rule = MonitoringRule(created_at=now, **fields)
     complete(rule)
     _save(rule, force_insert=True)

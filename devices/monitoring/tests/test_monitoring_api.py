@@ -58,6 +58,18 @@ def test_a_rule_can_be_created_read_changed_and_deleted(operator: APIClient) -> 
     ]
 
 
+def test_a_rule_with_a_tag_and_no_scope_is_not_silently_about_all_devices(
+    operator: APIClient, tenant: Tenant
+) -> None:
+    TagFactory.create(tenant=tenant, name="hall")
+
+    response = operator.post("/monitoring/rules", {**CPU, "tag": "hall"})
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "tag"
+    assert not MonitoringRule.every_tenant.exists()
+
+
 def test_the_alerts_of_a_deleted_rule_stay_readable_with_their_comments(
     operator: APIClient, device: Device, tenant: Tenant
 ) -> None:
@@ -100,6 +112,8 @@ def test_the_name_of_a_deleted_rule_can_be_used_again(operator: APIClient, tenan
         ({"escalation_threshold": 95, "escalation_severity": "low"}, "escalation_severity"),
         ({"scope": "tag"}, "tag"),
         ({"scope": "tag", "tag": "nowhere"}, "tag"),
+        ({"scope": "tag", "tag": ""}, "tag"),
+        ({"scope": "tag", "tag": " "}, "tag"),
         ({"scope": "device", "device": UNKNOWN_ID}, "device"),
         ({"weekdays": []}, "weekdays"),
         ({"weekdays": [8]}, "weekdays.0"),

@@ -15,6 +15,7 @@ from core import clock
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from core.rest.ignored import ignored_response
+from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from devices.preferences.api.serializers import (
     DefinitionFields,
@@ -32,6 +33,7 @@ from devices.preferences.services.device_settings import Change
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.device_messages import read_device_message
 from devices.registry.api.views import get_device
+from devices.registry.services import unreadable_fields
 from tenants.api.permissions import IsMember
 from tenants.models import Role
 
@@ -93,6 +95,7 @@ class MySettingsView(APIView):
 
     permission_classes = (IsDevice,)
     parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
         parameters=[OpenApiParameter("If-None-Match", location="header")],
@@ -113,11 +116,11 @@ class MySettingsView(APIView):
     @extend_schema(request=SettingsFields, responses=WrittenSettingsSerializer)
     def patch(self, request: Request) -> Response:
         message = read_device_message(SettingsFields(), request)
+        device, now = calling_device(request), clock.now()
         settings, ignored = device_settings.write_usable(
-            device=calling_device(request),
-            changes=_changes(message.fields["settings"]),
-            now=clock.now(),
+            device=device, changes=_changes(message.fields["settings"]), now=now
         )
+        unreadable_fields.note(device, ignored, now=now)
         return Response(
             {
                 **SettingsSerializer(settings).data,

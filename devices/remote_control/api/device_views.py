@@ -64,6 +64,7 @@ class MyAnswerView(APIView):
 
     permission_classes = (IsDevice,)
     parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
     caller_limit = CONTROLLED
 
     @extend_schema(request=AnswerFields, responses={204: None})

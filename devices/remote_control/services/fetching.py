@@ -151,7 +151,7 @@ def answer(
     if current_status in (Status.EXPIRED, Status.CANCELLED, Status.SUPERSEDED):
         raise CommandIsClosed(current_status)
     if current_status in FINAL_ANSWERS:
-        return _repeated(row, status, result, reason)
+        return _repeated(row, status, result)
     if status == Status.SUCCEEDED and row.type == "screenshot":
         raise InvalidAnswer("Upload the screenshot to upload_url, which completes the command.")
     if status in FINAL_ANSWERS:
@@ -180,14 +180,17 @@ def _usable_answer(status: str, result: Any, reason: str) -> tuple[Any, str]:
     return result, (reason or NO_REASON) if status == Status.FAILED else ""
 
 
-def _repeated(row: CommandHistory, status: str, result: Any, reason: str) -> CommandHistory:
+def _repeated(row: CommandHistory, status: str, result: Any) -> CommandHistory:
     """Accept a repeated answer to a command that has a final answer already.
+
+    The first answer is kept. The reason of a failure may be written differently each time, as a
+    stack trace is.
 
     Raises:
         CommandAlreadyAnswered: the final answer differs from the stored answer.
     """
-    repeated = (status, result if result is not None else row.result, reason)
-    if status in FINAL_ANSWERS and repeated != (row.status, row.result, row.reason):
+    repeated = (status, result if result is not None else row.result)
+    if status in FINAL_ANSWERS and repeated != (row.status, row.result):
         raise CommandAlreadyAnswered(row.status)
     return row
 

@@ -75,7 +75,12 @@ class OfferSerializer(serializers.Serializer[Any]):
 class FeedbackFields(TolerantSerializer):
     """The progress report of a device."""
 
-    attempt = StrictIntegerField(min_value=1, max_value=MAX_ATTEMPT)
+    attempt = StrictIntegerField(
+        min_value=1,
+        max_value=MAX_ATTEMPT,
+        required=False,
+        help_text="From the offer. If it is missing, the report counts for the current attempt.",
+    )
     status = serializers.ChoiceField(choices=FEEDBACK)
     progress = StrictIntegerField(
         min_value=0,

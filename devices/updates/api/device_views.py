@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
+from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.device_messages import read_device_message
@@ -44,13 +45,14 @@ class MyFeedbackView(APIView):
     permission_classes = (IsDevice,)
 
     parser_classes = (DeviceJSONParser,)
+    content_negotiation_class = SingleFormatNegotiation
 
     # Shared by all requests, because each new serializer copies its fields.
     body = FeedbackFields()
 
     @extend_schema(request=FeedbackFields, responses={204: None})
     def post(self, request: Request, rollout_id: UUID) -> Response:
-        fields = read_device_message(self.body, request).fields
+        fields = {"attempt": None, **read_device_message(self.body, request).fields}
         feedback.record_feedback(
             device=calling_device(request), deployment_id=rollout_id, now=clock.now(), **fields
         )

@@ -77,8 +77,7 @@ def signer_warning(package: SoftwareUpdate) -> str:
     if signers is None:  # no Android package, or uploaded to an earlier release of the server
         return ""
     known = [row["signers"] for _, row in _released(package.product) if "signers" in row]
-    is_signed_product = package.product.file_format == Format.APK or any(known)
-    if not signers and is_signed_product:
+    if not signers:
         return "The file has no signature of scheme v2 or v3. Android would not install it."
     if signers and known and signers not in known:
         return (

@@ -11,7 +11,7 @@ from django.db import transaction
 from core.querysets import first_or_raise
 from devices.registry.models import Device
 from devices.updates import queries
-from devices.updates.errors import InvalidFeedback, UpdateEnded, UpdateNotFound
+from devices.updates.errors import UpdateEnded, UpdateNotFound
 from devices.updates.models import Deployment, Status, UpdateStatus
 from devices.updates.services import downloads, status_changes
 
@@ -34,7 +34,7 @@ def record_feedback(
     *,
     device: Device,
     deployment_id: UUID,
-    attempt: int,
+    attempt: int | None,
     status: str,
     progress: int = 0,
     error_code: str = "",
@@ -48,15 +48,17 @@ def record_feedback(
     version and the soak time is over.
 
     Args:
-        attempt: number of the attempt, from the offer.
+        attempt: number of the attempt, from the offer. If it is None, or there is no such
+            attempt yet, the report counts for the current one.
         status: one of `STATUSES`.
         progress: percent of the download or of the installation.
 
     Raises:
         UpdateNotFound: the device is not in this rollout.
         UpdateEnded: the update or this attempt has ended.
-        InvalidFeedback: the attempt does not exist.
     """
+    if attempt is None:
+        attempt = _row(device, deployment_id).attempt
     if status == FAILED:
         downloads.release_slot(device.pk)
         _fail(device, deployment_id, attempt, error_code or "failed", error, now)
@@ -78,7 +80,18 @@ def record_feedback(
     else:
         downloads.release_slot(device.pk)
     if not is_recorded:
-        _require_repeatable(_row(device, deployment_id), attempt, status)
+        row = _row(device, deployment_id)
+        if attempt > row.attempt:
+            record_feedback(
+                device=device,
+                deployment_id=deployment_id,
+                attempt=row.attempt,
+                status=status,
+                progress=progress,
+                now=now,
+            )
+            return
+        _require_repeatable(row, attempt, status)
 
 
 @transaction.atomic
@@ -89,7 +102,11 @@ def _fail(
     updates = updates.open().filter(attempt=attempt)
     rows = status_changes.lock(updates.select_related("deployment"), skip_locked=False)
     if not rows:
-        _require_repeatable(_row(device, deployment_id), attempt, FAILED)
+        row = _row(device, deployment_id)
+        if attempt > row.attempt:
+            _fail(device, deployment_id, row.attempt, error_code, error, now)
+            return
+        _require_repeatable(row, attempt, FAILED)
         return
     if _is_aborted(rows[0]):
         raise UpdateEnded(Status.CANCELLED)
@@ -102,11 +119,7 @@ def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
 
     Raises:
         UpdateEnded: the update or this attempt has ended.
-        InvalidFeedback: the attempt does not exist.
     """
-    if attempt > row.attempt:
-        sentence = f"The attempt does not exist. The current attempt is {row.attempt}."
-        raise InvalidFeedback(sentence, field="attempt")
     if attempt < row.attempt:
         raise UpdateEnded("failed")
     if _is_aborted(row):

@@ -60,7 +60,7 @@ def create_released_package(
     content = more.pop("content", CONTENT)
     row = create_draft(now, version, **more)
     packages.receive(package=row, spooled=spool_file(folder, content), now=now)
-    return packages.release(package=row, now=now)
+    return packages.release(package=row, confirm_signer=True, now=now)
 
 
 def create_devices(tenant: Tenant, size: int, **fields: Any) -> list[Device]:

@@ -1,5 +1,6 @@
 """Tests of the API for devices: offers, downloads and feedback."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -507,12 +508,11 @@ class TestFeedback:
 
         late = feedback(client, rollout, "downloading", progress=50)
         current = feedback(client, rollout, "downloading", progress=5, attempt=2)
-        unknown = feedback(client, rollout, "downloading", attempt=9)
+        unknown = feedback(client, rollout, "downloading", attempt=9, progress=6)
 
         assert errors(late) == (410, [("update_ended", None)])
-        assert current.status_code == 204
-        assert errors(unknown) == (400, [("invalid_feedback", "attempt")])
-        assert update_of(devices[0]).progress == 5
+        assert (current.status_code, unknown.status_code) == (204, 204)
+        assert update_of(devices[0]).progress == 6
 
     def test_feedback_of_a_device_outside_the_rollout_gets_404(
         self, acting: Tenant, rollout: Deployment, as_device: Calling
@@ -523,24 +523,17 @@ class TestFeedback:
 
         assert errors(response) == (404, [("update_not_found", None)])
 
-    @pytest.mark.parametrize(
-        ("fields", "field"),
-        [
-            ({"status": "done"}, "status"),
-            ({"attempt": 0}, "attempt"),
-            ({"attempt": None}, "attempt"),
-        ],
-    )
-    def test_feedback_without_a_status_or_an_attempt_is_rejected(
-        self, client: APIClient, rollout: Deployment, fields: dict[str, Any], field: str
+    @pytest.mark.parametrize("status", ["done", "\ud800", None])
+    def test_feedback_without_a_status_is_rejected(
+        self, client: APIClient, rollout: Deployment, status: str | None
     ) -> None:
-        response = client.post(
-            f"/devices/me/updates/{rollout.pk}/feedback",
-            {"attempt": 1, "status": "downloading", **fields},
-        )
+        body = json.dumps({"attempt": 1, "status": status})
+        path = f"/devices/me/updates/{rollout.pk}/feedback"
+
+        response = client.post(path, body, content_type="application/json")
 
         assert response.status_code == 400
-        assert [error[1] for error in errors(response)[1]] == [field]
+        assert [error[1] for error in errors(response)[1]] == ["status"]
 
 
 @pytest.mark.parametrize(
@@ -554,6 +547,9 @@ class TestFeedback:
         ({"error": "x" * 2000}, "failed"),
         ({"error": None, "progress": "150 %", "speed": 3}, "failed"),
         ({"attempt": "1"}, "failed"),
+        ({"attempt": None}, "failed"),
+        ({"attempt": 0}, "failed"),
+        ({"attempt": 7}, "failed"),
     ],
 )
 def test_a_failed_update_counts_with_any_error(
