@@ -15,27 +15,40 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.push.admission import Admission, Application, error
+from core.push.admission import Admission, Headers, error
 from core.push.subscription import Subscription
 from devices.remote_control.push.device_push import DevicePush
 from devices.remote_control.services import push_notifications
 from devices.remote_control.services.connect_response import PATH
 from events import topics
+from provisioning.fair_threads import MAX_WAITING_OF_TENANT, FairThreads
 from provisioning.portal import live
+from provisioning.refusals import Refusal
 
 RECHECK_SECONDS = 15.0  # until the stream of a removed member or a quarantined device ends
 SUBSCRIBED_WITHIN = 3.0  # seconds to wait for Redis; without Redis, the server polls
 
+Answer = tuple[int, Headers, bytes]
 logger = logging.getLogger(__name__)
 
 
-def create(application: Application) -> Starlette:
+def create(application: Callable[[dict[str, Any]], Answer]) -> Starlette:
     """Return the ASGI application.
 
     Args:
         application: function that handles a WSGI environment as the web server does.
     """
-    admission = Admission(application, threads=settings.WEB_THREADS)
+    threads = FairThreads(
+        application, threads=settings.WEB_THREADS, most_waiting_of_caller=MAX_WAITING_OF_TENANT
+    )
+
+    async def answer(environ: dict[str, Any]) -> Answer:
+        try:
+            return await threads.answer(environ)
+        except Refusal as refusal:
+            return refusal.status, refusal.headers, refusal.body
+
+    admission = Admission(answer)
     devices, pages = DevicePush(admission), live.PagePush(admission)
 
     def on_page_update(data: bytes) -> None:

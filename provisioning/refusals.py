@@ -27,6 +27,7 @@ class Refusal(Exception):
         headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(self.body))),
+            ("cache-control", "no-store"),
             ("connection", "close"),
         ]
         if self.status == 503:

@@ -1,13 +1,11 @@
 """Let the Django application decide whether a connection may be kept open.
 
-The application first processes a request to a push endpoint like any other request, in a
-small thread pool. Authentication, permissions and limits therefore apply. If the connection
-may be kept open, the response has a certain header, which contains the recipient.
+The application first processes a request to a push endpoint like any other request.
+Authentication, permissions and limits therefore apply. If the connection may be kept open,
+the response has a certain header, which contains the recipient.
 """
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any
 
@@ -18,30 +16,22 @@ from starlette.responses import JSONResponse, Response
 from core.errors import random_retry_after
 
 Headers = list[tuple[str, str]]
-Application = Callable[[dict[str, Any]], tuple[int, Headers, bytes]]
+Application = Callable[[dict[str, Any]], Awaitable[tuple[int, Headers, bytes]]]
 
 PUSH_ENVIRON = "provisioning.push"  # WSGI key of requests to the push server
-MAX_WAITING = 1000  # requests that wait for a thread
 REPLACED = {"content-length", "content-type", "connection"}  # headers of a stream
 
 
 class Admission:
-    """Run requests through the Django application in a thread pool.
+    """Run requests through the Django application.
 
     Args:
         application: a function that takes a WSGI environment (PEP 3333) and returns the
             status, the headers and the body.
-        threads: number of requests that are processed at once.
     """
 
-    def __init__(self, application: Application, *, threads: int) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
-        self._threads = ThreadPoolExecutor(threads, "admission")
-        self._waiting = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self._waiting >= MAX_WAITING
 
     async def answer(self, request: Request) -> tuple[int, Headers, bytes]:
         """Return the status, headers and body of the application's response.
@@ -49,13 +39,7 @@ class Admission:
         Raises:
             ValueError: the headers cannot be expressed in WSGI.
         """
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._application, _environ(request)
-            )
-        finally:
-            self._waiting -= 1
+        return await self._application(_environ(request))
 
     async def pass_through(self, request: Request) -> Response:
         """Return the application's response unchanged."""
@@ -81,8 +65,10 @@ def error(status: int, code: str, detail: str) -> Response:
     """Return an error in the format of the API. Status 503 includes `Retry-After`."""
     kind = "client_error" if status < 500 else "server_error"
     errors = [{"code": code, "detail": detail, "attr": None}]
-    retry = {"Retry-After": str(random_retry_after())} if status == 503 else {}
-    return JSONResponse({"type": kind, "errors": errors}, status, headers=retry)
+    headers = {"Cache-Control": "no-store"}
+    if status == 503:
+        headers["Retry-After"] = str(random_retry_after())
+    return JSONResponse({"type": kind, "errors": errors}, status, headers=headers)
 
 
 def _environ(request: Request) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class PagePush:
         )
 
     async def endpoint(self, request: Request) -> Any:
-        if self._admission.is_full or self.listeners.is_full:
+        if self.listeners.is_full:
             return error(503, "unavailable", "Too many pages are open.")
         try:
             status, headers, content = await self._admission.answer(request)

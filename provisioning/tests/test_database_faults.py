@@ -1,17 +1,18 @@
 """Behaviour while the database is away, stopped, read-only or has no connection left."""
 
-import os
 import re
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psutil
+import psycopg2
 import pytest
 from redis import Redis
 
 from devices.registry.tests.waiting import wait_until
+from provisioning.database import TIMEOUTS, connection_settings
 from provisioning.tests.openapi import openapi_document
 from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
 
@@ -98,27 +99,43 @@ def test_every_endpoint_answers_503_while_the_database_is_away(
 def test_liveness_needs_no_thread_while_the_database_is_stopped(
     own: OwnServers, port: int, device: str
 ) -> None:
-    os.kill(own.pid("postgres"), signal.SIGSTOP)
-    stop_sessions(own, signal.SIGSTOP)
-    try:
-        with ThreadPoolExecutor(20) as callers:
-            waiting = [callers.submit(connect, port, device) for _ in range(20)]
-            lives = [request(port, "/health/live") for _ in range(50)]
-            assert {response.status for response in lives} == {200}
-            assert max(response.seconds for response in lives) < min(
-                answered.result().seconds for answered in waiting
-            )
-            assert {answered.result().status for answered in waiting} == {503}
-    finally:
-        stop_sessions(own, signal.SIGCONT)
-        os.kill(own.pid("postgres"), signal.SIGCONT)
+    with stopped_database(own), ThreadPoolExecutor(20) as callers:
+        waiting = [callers.submit(connect, port, device) for _ in range(20)]
+        lives = [request(port, "/health/live") for _ in range(50)]
+        assert {response.status for response in lives} == {200}
+        assert max(response.seconds for response in lives) < min(
+            answered.result().seconds for answered in waiting
+        )
+        assert {answered.result().status for answered in waiting} == {503}
 
     wait_until(lambda: connect(port, device).status == 200, timeout=10)
 
 
-def stop_sessions(own: OwnServers, number: signal.Signals) -> None:
-    for child in psutil.Process(own.pid("postgres")).children():
-        child.send_signal(number)
+def test_the_push_server_refuses_in_time_while_the_database_is_stopped(
+    own: OwnServers, device: str
+) -> None:
+    stream = "/devices/me/commands/stream"
+    with own.serving("stream", REQUEST_TIMEOUT="3") as port:
+        with stopped_database(own), ThreadPoolExecutor(20) as callers:
+            waiting = [callers.submit(request, port, stream, device) for _ in range(20)]
+            assert request(port, "/health/live").status == 200
+            for answered in waiting:
+                assert_unavailable(answered.result())
+        wait_until(lambda: request(port, stream, "dev_invalid").status == 401)
+
+
+@contextmanager
+def stopped_database(own: OwnServers) -> Iterator[None]:
+    """Stop PostgreSQL and its sessions, which then keep their connections without answering."""
+    server = psutil.Process(own.pid("postgres"))
+    stopped = [server, *server.children()]
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in reversed(stopped):
+            process.resume()
 
 
 @pytest.mark.parametrize(
@@ -174,10 +191,40 @@ def test_the_server_is_not_ready_while_redis_has_no_memory(
     wait_until(lambda: request(port, "/health/ready").status == 200)
 
 
-def test_each_role_has_its_own_timeouts_and_name(own: OwnServers, port: int, device: str) -> None:
+def test_the_sessions_of_a_process_have_the_name_of_its_role(
+    own: OwnServers, port: int, device: str
+) -> None:
     connect(port, device)
     names = own.as_superuser("SELECT DISTINCT application_name FROM pg_stat_activity")
     assert ("provisioning-web",) in names
+
+
+@pytest.mark.parametrize(
+    ("role", "statement", "lock", "idle"),
+    [
+        ("web", "20s", "5s", "1min"),
+        ("stream", "20s", "5s", "1min"),
+        ("beat", "20s", "5s", "1min"),
+        ("worker", "170s", "30s", "5min"),
+        ("command", "1h", "30s", "1h"),
+    ],
+)
+def test_each_role_has_its_own_timeouts(
+    own: OwnServers, role: str, statement: str, lock: str, idle: str
+) -> None:
+    url = own.environment["DATABASE_URL"]
+    database = connection_settings(
+        url, role=role, timeouts=TIMEOUTS[role], prepared_statements=True
+    )
+    with closing(psycopg2.connect(url, **database["OPTIONS"])) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),"
+                " current_setting('idle_in_transaction_session_timeout')"
+            )
+            assert cursor.fetchone() == (statement, lock, idle)
+        assert connection.info.dsn_parameters["connect_timeout"] == "5"
+        assert connection.info.dsn_parameters["tcp_user_timeout"] == "15000"
 
 
 def test_the_path_is_decoded_once(own: OwnServers, port: int) -> None:

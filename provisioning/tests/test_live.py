@@ -24,7 +24,7 @@ from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 
-def no_application(environ: dict[str, Any]) -> Any:
+async def no_application(environ: dict[str, Any]) -> Any:
     raise AssertionError("The application must not be called.")
 
 
@@ -34,7 +34,7 @@ def events(listener: PageListener) -> list[Any]:
 
 def test_an_event_notifies_the_pages_of_its_tenant_and_of_superusers() -> None:
     async def notify() -> None:
-        push = PagePush(Admission(no_application, threads=1))
+        push = PagePush(Admission(no_application))
         pages = {topic: PageListener("1") for topic in ("one", "other", EVERY_TENANT)}
         for topic, page in pages.items():
             push.listeners.add(topic, page)
@@ -87,7 +87,7 @@ def test_the_stream_of_a_removed_member_ends(has_message: bool) -> None:
     async def remove() -> tuple[bool, bool]:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(1))  # whose connection is closed below
-        push = PagePush(Admission(no_application, threads=1))
+        push = PagePush(Admission(no_application))
         pages = [PageListener(str(membership.user_id)) for membership in members]
         for page in pages:
             push.listeners.add(str(tenant.pk), page)

@@ -334,7 +334,7 @@ def test_without_redis_the_push_server_polls_the_database(
     assert asyncio.run(poll()) == (200, {"sequence": 1, "update_waiting": False})
 
 
-def no_application(environ: dict[str, Any]) -> Any:
+async def no_application(environ: dict[str, Any]) -> Any:
     raise AssertionError("The application must not be called.")
 
 
@@ -343,7 +343,7 @@ class TestDevicePush:
 
     def run(self, steps: Callable[[DevicePush], None]) -> None:
         async def run_in_event_loop() -> None:
-            steps(DevicePush(Admission(no_application, threads=1)))
+            steps(DevicePush(Admission(no_application)))
 
         asyncio.run(run_in_event_loop())
 

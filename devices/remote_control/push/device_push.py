@@ -94,7 +94,7 @@ class DevicePush:
 
     async def endpoint(self, request: Request) -> Any:
         """Answer with server-sent events if the device accepts them, else with a long poll."""
-        if self._admission.is_full or self.listeners.is_full:
+        if self.listeners.is_full:
             return _too_many()
         try:
             status, headers, content = await self._admission.answer(request)
