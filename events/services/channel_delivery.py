@@ -114,9 +114,11 @@ def _lease_mails(now: datetime) -> list[ChannelDelivery]:
         due_at__lte=now, channel__kind=Channel.Kind.MAIL
     )
     due = due.exclude(_is_paused(now))
-    channels = list(
-        due.order_by("channel").values_list("channel", flat=True).distinct()[:MAIL_BATCH]
+    # A tenant with many channels gets no more than its share of the batch.
+    with_mail = Channel.every_tenant.filter(pk__in=due.order_by().values("channel")).annotate(
+        turn=Window(RowNumber(), partition_by=F("tenant"), order_by="id")
     )
+    channels = list(with_mail.order_by("turn", "id").values_list("pk", flat=True)[:MAIL_BATCH])
     ids: list[int] = []
     for channel_id in channels:
         messages = due.filter(channel=channel_id).order_by("id")

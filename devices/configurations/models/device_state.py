@@ -92,13 +92,6 @@ class ConfigurationDrift(TenantOwned):
         return f"drift of {self.device_id}"
 
 
-class RoundQuerySet(models.QuerySet["Round"]):
-    """Orderings for rounds."""
-
-    def longest_waiting_first(self) -> Self:
-        return self.order_by("worked_at", "id")
-
-
 class Round(TenantOwned):
     """A recalculation of the effective configurations of a tenant's, site's or tag's devices.
 
@@ -117,9 +110,6 @@ class Round(TenantOwned):
     is_last_lap = models.BooleanField(default=False)
     done = models.PositiveIntegerField(default=0)
     changed = models.PositiveIntegerField(default=0)
-
-    objects = TenantManager.from_queryset(RoundQuerySet)()
-    every_tenant = RoundQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         constraints = (

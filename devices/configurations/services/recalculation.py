@@ -17,6 +17,7 @@ from devices.configurations.services import effective
 from devices.registry.models import Device, DeviceTag, Site, Tag
 from devices.registry.services.sites import ids_below
 from tenants.context import current_tenant_id, every_tenant_scope, tenant_scope
+from tenants.fairness import random_tenant_first
 
 BATCH = 2_000  # devices in one transaction, which takes about a tenth of a second
 
@@ -38,17 +39,17 @@ def request_for_all_tenants(*, now: datetime) -> None:
 
 
 def process_batch(*, now: datetime) -> bool:
-    """Recalculate a batch of devices of the `Round` that has waited longest.
+    """Recalculate a batch of devices of a tenant's `Round` that has waited longest.
+
+    The tenants take turns.
 
     Returns:
         False if no round exists.
     """
     with transaction.atomic():
         with every_tenant_scope():
-            rounds = Round.every_tenant.longest_waiting_first().select_for_update(
-                skip_locked=True, of=("self",)
-            )
-            current = rounds.first()
+            rounds = Round.every_tenant.order_by(random_tenant_first(), "worked_at")
+            current = rounds.select_for_update(skip_locked=True, of=("self",)).first()
         if current is None:
             return False
         with tenant_scope(current.tenant_id):

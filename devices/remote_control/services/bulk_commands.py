@@ -32,6 +32,7 @@ from devices.remote_control.services import issuing, policies, queues
 from devices.remote_control.services.sessions import IDLE
 from events.services.outbox import record
 from tenants.context import tenant_scope
+from tenants.fairness import random_tenant_first
 from tenants.models import User
 
 BATCH = 200  # devices per transaction
@@ -187,7 +188,7 @@ def process_next_batch(*, now: datetime) -> bool:
         False if no bulk command is running.
     """
     with transaction.atomic():
-        running = BulkCommand.every_tenant.running().order_by("worked_at")
+        running = BulkCommand.every_tenant.running().order_by(random_tenant_first(), "worked_at")
         row = running.select_for_update(skip_locked=True).first()
         if row is None:
             return False

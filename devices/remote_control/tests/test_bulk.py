@@ -18,6 +18,7 @@ from devices.remote_control.services import bulk_commands, policies, sessions
 from devices.remote_control.tests.remote_control import create_member, errors, online_device
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
+from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db
 BULK = "/remote-control/bulk"
@@ -305,3 +306,21 @@ def test_devices_are_filtered_by_tag(
     process_all(now)
 
     assert commanded_ids() == {fleet[1].pk}
+
+
+def test_many_bulk_commands_of_one_tenant_do_not_delay_another_tenant(
+    fleet: list[Device], operator: User, now: datetime
+) -> None:
+    other = TenantFactory.create()
+    with tenant_scope(other.pk):
+        online_device(other)
+        by = create_member(other)
+        for _ in range(60):
+            request(by, now - timedelta(hours=1))
+    row = request(operator, now)
+
+    for _ in range(40):  # at random; the chance that the second tenant never gets a turn is 2^-40
+        bulk_commands.process_next_batch(now=now)
+
+    row.refresh_from_db()
+    assert row.done == 5

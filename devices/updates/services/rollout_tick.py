@@ -18,6 +18,7 @@ from devices.updates.services.rollout_actions import apply_to_devices, apply_to_
 from devices.updates.services.rollout_decision import decide_devices, decide_waves
 from devices.updates.services.rollout_snapshot import load_devices, load_progress
 from tenants.context import tenant_scope
+from tenants.fairness import random_tenant_first
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +27,12 @@ LOAD_FACTOR = 20  # minimum time until the next step, as a multiple of a step's 
 
 
 def advance_next_rollout(*, now: datetime) -> bool:
-    """Run one step of the rollout that has been due longest. Return True if there was work."""
+    """Run one step of a due rollout. The tenants take turns. Return True if there was work."""
     with transaction.atomic():
         has_cancelled = cancel_updates_of_withdrawn_package(now=now)
     with transaction.atomic():
-        due = Deployment.every_tenant.due(now).select_related(
-            "product", "package__product", "rolls_back__product"
-        )
+        due = Deployment.every_tenant.due(now).order_by(random_tenant_first(), "due_at", "id")
+        due = due.select_related("product", "package__product", "rolls_back__product")
         rollout = due.select_for_update(skip_locked=True, of=("self",)).first()
         if rollout is None:
             return has_cancelled
@@ -69,7 +69,7 @@ def cancel_updates_of_withdrawn_package(*, now: datetime) -> bool:
     """
     closing = SoftwareUpdate.every_tenant.filter(is_closing=True)
     package = (
-        closing.order_by("withdrawn_at")
+        closing.order_by(random_tenant_first(), "withdrawn_at")
         .select_for_update(skip_locked=True, no_key=True, of=("self",))
         .first()
     )
