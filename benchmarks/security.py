@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import OCSPNonce, ocsp
 
+from accounts.services.tokens import issue_api_token
 from benchmarks import load
 from benchmarks.connect import create_devices
 from benchmarks.stage import web
@@ -20,8 +22,10 @@ from core import clock
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.factories import DeviceFactory
+from events.models import Channel
 from tenants.context import tenant_scope
-from tenants.models import Tenant
+from tenants.models import Role, Tenant
+from tenants.tests.factories import MembershipFactory
 
 PORT = 8979
 SECONDS = 20.0
@@ -33,7 +37,7 @@ VICTIMS = 4
 def main() -> None:
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
     victims = [load.post("/devices/connect", body, token) for token in create_devices(2000)]
-    attacks = _attacks(_attacker())
+    attacks = _attacks(*_attacker())
     with web("provisioning.rsgi:app", PORT):
         load.run(PORT, victims, connections=VICTIMS, seconds=2)  # warm-up
         quiet = load.run(PORT, victims, connections=VICTIMS, seconds=SECONDS).percentile(0.99)
@@ -57,8 +61,15 @@ def _beside(attack: list[bytes], victims: list[bytes]) -> tuple[float, int]:
     return result.percentile(0.99), result.failed
 
 
-def _attacks(token: str) -> dict[str, list[bytes]]:
-    """Return the requests of each attack. Each attacker repeats them on one connection."""
+def _attacks(token: str, member: str, channel: UUID) -> dict[str, list[bytes]]:
+    """Return the requests of each attack. Each attacker repeats them on one connection.
+
+    Args:
+        token: of a device.
+        member: API token of an owner of the same tenant.
+        channel: a channel of this tenant.
+    """
+    samples = b"[" + b",".join([b'{"cpu_usage": 1}'] * 1000) + b"]"
     values = gzip.compress(b"[" + b"1," * 3_000_000 + b"1]", 9)
     text = gzip.compress(b'{"cpu_usage": 1, "x": "' + b"a" * 7_000_000 + b'"}', 9)
     encoding = "Content-Encoding: gzip\r\n"
@@ -74,6 +85,15 @@ def _attacks(token: str) -> dict[str, list[bytes]]:
         ],
         "OCSP requests with nonces": [load.get(path, "") for path in _ocsp_paths()],
         "one device's connects": [load.post("/devices/connect", b"{}", token)],
+        "large batches of one device": [
+            _post_raw("/devices/metrics", gzip.compress(samples), token, encoding)
+        ],
+        "pages without a sign-in": [load.get("/admin/login/", "")],
+        "a member's searches": [
+            load.get(f"/devices?search={secrets.token_hex(3)}", member) for _ in range(50)
+        ],
+        "a member's broad lists": [load.get("/devices?page_size=500", member)],
+        "tests of a channel": [load.post(f"/channels/{channel}/test", b"", member)],
     }
 
 
@@ -104,11 +124,17 @@ def _post_raw(path: str, body: bytes, token: str, headers: str) -> bytes:
     return head.encode() + body
 
 
-def _attacker() -> str:
+def _attacker() -> tuple[str, str, UUID]:
+    now = clock.now()
     tenant = Tenant.objects.create(slug="attacker", name="Attacker")
-    device: Device = DeviceFactory.create(tenant=tenant)
+    device: Device = DeviceFactory.create_batch(2000, tenant=tenant)[0]
+    membership = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     with tenant_scope(tenant.pk):
-        return renew_device_token(device, now=clock.now())
+        _, member = issue_api_token(membership=membership, name="attack", now=now)
+        channel = Channel.objects.create(
+            name="attack", kind=Channel.Kind.WEBHOOK, url="https://192.0.2.1/", created_at=now
+        )
+        return renew_device_token(device, now=now), member, channel.pk
 
 
 def _ocsp_paths() -> Iterator[str]:

@@ -6,12 +6,17 @@ round function is HMAC-SHA-256.
 """
 
 import hmac
+from collections.abc import Iterable
 from hashlib import sha256
+from typing import ClassVar, Self, TypeVar
+
+from django.db import models
 
 from core.encryption import derived_keys
 
 ROUNDS = 6
 HALF = 0xFFFFFFFF
+MAX_KEY = 2**63 - 1  # of a BigAutoField
 
 
 def encode(number: int, *, purpose: str) -> str:
@@ -35,6 +40,42 @@ def decode(text: str, *, purpose: str) -> list[int]:
     except ValueError:
         return []
     return [_decode(value, key) for key in derived_keys(purpose)]
+
+
+class PublicIdModel(models.Model):
+    """A row whose primary key is a number of a sequence of all tenants."""
+
+    public_id_purpose: ClassVar[str]
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def public_id_of(cls, number: int) -> str:
+        """Return the id outside the server of the row with this primary key."""
+        return encode(number, purpose=cls.public_id_purpose)
+
+    @classmethod
+    def keys_of(cls, public_id: str) -> list[int]:
+        """Return the primary keys that a row with this id may have, [] if it is malformed."""
+        numbers = decode(public_id, purpose=cls.public_id_purpose)
+        return [number for number in numbers if number <= MAX_KEY]
+
+    @property
+    def public_id(self) -> str:
+        """The id outside the server."""
+        return self.public_id_of(self.pk)
+
+
+P = TypeVar("P", bound=PublicIdModel)
+
+
+class PublicIdQuerySet(models.QuerySet[P]):
+    """Queries for rows that are known by their public ids outside the server."""
+
+    def with_public_ids(self, public_ids: Iterable[str]) -> Self:
+        keys = [key for public_id in public_ids for key in self.model.keys_of(public_id)]
+        return self.filter(pk__in=keys)
 
 
 def _decode(value: int, key: bytes) -> int:

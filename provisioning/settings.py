@@ -181,6 +181,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "provisioning.portal.middleware.AuthenticationMiddleware",
+    "provisioning.portal.middleware.PageLimitMiddleware",
     "accounts.middleware.PortalMiddleware",
     "provisioning.portal.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -276,6 +277,7 @@ RATES = {
         "tenant_sample_bytes": "900000000/min",
         "enrollment": "60000/min",  # with one enrollment token (a whole site)
         "tenant": "120000/min",  # requests of all callers of one tenant
+        "portal": "1200/min",  # pages requested by one user
         "address": "300/min",  # requests without a credential, per address
         "channel_test": "20/min",  # test messages of one tenant
         "verifier": "60000/min",  # revocation lists and OCSP, per address

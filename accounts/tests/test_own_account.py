@@ -120,6 +120,17 @@ def test_a_mailed_link_sets_a_new_password_and_signs_out_everywhere(user: User) 
     assert Event.every_tenant.named("person.password_reset").count() == 1
 
 
+def test_a_new_password_needs_the_current_one(user: User) -> None:
+    client = sign_in(user)
+    new = "another-long-and-good-one"
+    fields = {"new_password1": new, "new_password2": new}
+
+    client.post("/admin/password_change/", {**fields, "old_password": "a-wrong-one"})
+    assert not is_signed_in(sign_in(user, new))
+    client.post("/admin/password_change/", {**fields, "old_password": PASSWORD})
+    assert is_signed_in(sign_in(user, new))
+
+
 def test_asking_for_a_link_says_the_same_for_every_address(user: User, settings: Any) -> None:
     settings.EMAIL_HOST = "127.0.0.1"
     pages = []

@@ -6,11 +6,16 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.db.models import F, Field, Func, QuerySet, TextField, Value
+from django.db.models.fields import AutoFieldMixin
 from django.db.models.lookups import GreaterThan, LessThan
 from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import ValidationError as ParameterError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+
+from core.encryption import DecryptionError, decrypt, encrypt
+
+UNREADABLE = (ValidationError, DataError, DecryptionError, ValueError, TypeError, RecursionError)
 
 
 class Row(Func):
@@ -20,11 +25,27 @@ class Row(Func):
     output_field = TextField()  # never used, because rows are only compared
 
 
+PURPOSE = "cursor"
+
+
+def _sealed(position: str, fields: list[Any]) -> str:
+    return encrypt(position, purpose=PURPOSE) if _has_sequence(fields) else position
+
+
+def _opened(position: str, fields: list[Any]) -> str:
+    return decrypt(position, purpose=PURPOSE) if _has_sequence(fields) else position
+
+
+def _has_sequence(fields: list[Any]) -> bool:
+    return any(isinstance(field, AutoFieldMixin) for field in fields)
+
+
 class KeysetPagination(CursorPagination):
     """Pages that begin after or end before a given row. They are read from an index.
 
     Rows are ordered by one field and the id, both in the same direction. The id makes the
-    order of rows with equal field values unique.
+    order of rows with equal field values unique. If the id is a number of a sequence, which
+    would tell how many rows all tenants have, the cursor is encrypted.
     """
 
     page_size = 50
@@ -46,7 +67,7 @@ class KeysetPagination(CursorPagination):
         self.at: Cursor = self.decode_cursor(request) or Cursor(0, False, None)
         try:
             rows = list(self._from_cursor(queryset)[: self.size + 1])
-        except (ValidationError, DataError, ValueError, TypeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise NotFound(self.invalid_cursor_message) from error
         has_more, self.page = len(rows) > self.size, rows[: self.size]
         has_cursor = self.at.position is not None
@@ -102,7 +123,7 @@ class KeysetPagination(CursorPagination):
         if self.at.position is None:
             return ordered
         fields: list[Field[Any, Any]] = [queryset.model._meta.get_field(name) for name in names]
-        position = json.loads(str(self.at.position))
+        position = json.loads(_opened(str(self.at.position), fields))
         values = [
             Value(field.to_python(text), output_field=field)
             for field, text in zip(fields, position, strict=True)
@@ -116,5 +137,6 @@ class KeysetPagination(CursorPagination):
         else:
             row = self.page[index]
             values = [str(getattr(row, name.lstrip("-"))) for name in self.ordering]
-            position = json.dumps(values, separators=(",", ":"))
+            fields = [row._meta.get_field(name.lstrip("-")) for name in self.ordering]
+            position = _sealed(json.dumps(values, separators=(",", ":")), fields)
         return self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # a JSON text

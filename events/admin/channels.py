@@ -13,19 +13,19 @@ from unfold.decorators import display
 from core import clock
 from core.templatetags.portal import relative_time
 from events.admin.forms import ChannelForm
-from events.models import Channel, ChannelDelivery
+from events.models import Channel, ChannelDelivery, Event
 from events.services import channels
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     CascadeDeleteMixin,
     PortalAdmin,
-    ReadOnlyAdmin,
     confirmed_action,
     results_page,
     run_for_each,
     secret_page,
 )
 from tenants.admin.columns import time_column
+from tenants.admin.opaque_ids import OpaqueIdAdmin
 from tenants.context import tenant_scope
 
 STATES = {"delivered": "success", "waiting": "info", "dead": "danger"}
@@ -137,13 +137,13 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(ChannelDelivery)
-class MessageAdmin(ReadOnlyAdmin):
+class MessageAdmin(OpaqueIdAdmin):
     """The messages of the last week, with the results of their latest attempts."""
 
     list_display = ("name", "channel", "state", "attempts", "created", "last_answer")
     list_filter = (StateFilter,)
     list_select_related = ("tenant", "channel")
-    search_fields = ("name__startswith", "=event_id")
+    search_fields = ("name__startswith",)
     search_help_text = "Beginning of the event's name, or the event's id"
     ordering = ("-id",)
     actions: Any = ("replay_selected",)
@@ -151,7 +151,7 @@ class MessageAdmin(ReadOnlyAdmin):
         "name",
         "channel",
         "state",
-        "event_id",
+        "event",
         "device_id",
         "created",
         "attempts",
@@ -163,6 +163,14 @@ class MessageAdmin(ReadOnlyAdmin):
     @display(description="State", label=STATES)
     def state(self, message: ChannelDelivery) -> str:
         return message.state
+
+    @admin.display(description="Event id")
+    def event(self, message: ChannelDelivery) -> str:
+        return Event.public_id_of(message.event_id)
+
+    def with_searched_id(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any] | None:
+        keys = Event.keys_of(term)
+        return queryset.filter(event_id__in=keys) if keys else None
 
     created = time_column("Created", "created_at", is_sortable=True)
 

@@ -11,20 +11,23 @@ from events.models import Delivery, Event
 from events.services import delivery
 from tenants.admin.base import MAX_ROWS_PER_ACTION, ActionResult, ReadOnlyAdmin, results_page
 from tenants.admin.columns import time_column
+from tenants.admin.opaque_ids import OpaqueIdAdmin
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(OpaqueIdAdmin):
     """The audit log: who did what, when, from which address, and what changed."""
 
     list_display = ("name", "when", "by", "address", "changed_fields")
     list_filter = (("name", FieldTextFilter), "caller_kind")
     list_select_related = ("tenant",)
     search_fields = ("=device_id", "name__startswith", "caller_name__startswith")
-    search_help_text = "Device id, or the beginning of the event's name or the caller's name"
+    search_help_text = "Id of the device or the event, or the beginning of a name"
     ordering = ("-id",)
+    readonly_fields = ("event_id",)
     fields = (
         "name",
+        "event_id",
         "at",
         "device_id",
         "caller_kind",
@@ -37,6 +40,10 @@ class EventAdmin(ReadOnlyAdmin):
     )
 
     when = time_column("Time", "at")
+
+    @admin.display(description="Event id")
+    def event_id(self, event: Event) -> str:
+        return event.public_id
 
     @admin.display(description="Caller")
     def by(self, event: Event) -> str:

@@ -6,8 +6,7 @@ from rest_framework import serializers
 
 from core.rest.fields import StrictBooleanField, StrictCharField
 from core.rest.strict import StrictSerializer
-from events.models import Channel, ChannelDelivery
-from events.models.event import public_event_id
+from events.models import Channel, ChannelDelivery, Event
 from events.severity import Severity
 
 
@@ -141,7 +140,7 @@ class MessageSerializer(serializers.ModelSerializer[ChannelDelivery]):
         read_only_fields = fields
 
     def get_event_id(self, message: ChannelDelivery) -> str:
-        return public_event_id(message.event_id)
+        return Event.public_id_of(message.event_id)
 
 
 class EventNameSerializer(serializers.Serializer[Any]):

@@ -139,7 +139,7 @@ class ReplayView(APIView):
     @extend_schema(request=None, responses=MessageSerializer)
     def post(self, request: Request, channel_id: UUID, message_id: str) -> Response:
         messages = ChannelDelivery.objects.filter(channel=get_channel(channel_id))
-        row = first_or_raise(messages.with_public_id(message_id), NoSuchMessage)
+        row = first_or_raise(messages.with_public_ids([message_id]), NoSuchMessage)
         message = channels.replay(message_id=row.pk, now=clock.now())
         return Response(MessageSerializer(message).data)
 

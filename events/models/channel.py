@@ -8,13 +8,11 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from core import opaque_ids
+from core.opaque_ids import PublicIdModel, PublicIdQuerySet
 from events.severity import Severity
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import Role, TenantOwned
-
-PUBLIC_ID = "message id"
 
 
 def alerts() -> list[str]:
@@ -74,12 +72,8 @@ class Channel(TenantOwned):
         return "on" if self.failing_since is None else "failing"
 
 
-class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
+class ChannelDeliveryQuerySet(PublicIdQuerySet["ChannelDelivery"]):
     """Queries for messages; each method narrows the queryset."""
-
-    def with_public_id(self, public_id: str) -> Self:
-        numbers = opaque_ids.decode(public_id, purpose=PUBLIC_ID)
-        return self.filter(pk__in=[number for number in numbers if number < 2**63])
 
     def waiting(self) -> Self:
         return self.filter(delivered_at__isnull=True, dead_at__isnull=True)
@@ -98,7 +92,7 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
         return self.waiting().filter(~Exists(older), due_at__lte=now)
 
 
-class ChannelDelivery(TenantOwned):
+class ChannelDelivery(PublicIdModel, TenantOwned):
     """A message: one event for one channel. Messages are deleted after a week."""
 
     id = models.BigAutoField(primary_key=True)
@@ -113,6 +107,7 @@ class ChannelDelivery(TenantOwned):
     dead_at = models.DateTimeField(null=True)
     log = models.JSONField(default=list)  # {at, milliseconds, status, answer}
 
+    public_id_purpose = "message id"
     view_role = Role.ADMIN
     manage_role = Role.ADMIN
 
@@ -143,11 +138,6 @@ class ChannelDelivery(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.name} to {self.channel_id}"
-
-    @property
-    def public_id(self) -> str:
-        """The id outside the server."""
-        return opaque_ids.encode(self.pk, purpose=PUBLIC_ID)
 
     @property
     def state(self) -> str:

@@ -9,7 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
-from core import opaque_ids
+from core.opaque_ids import PublicIdModel, PublicIdQuerySet
 from tenants.context import current_tenant_id
 from tenants.managers import TenantManager
 from tenants.models import Role, Tenant
@@ -17,12 +17,7 @@ from tenants.models import Role, Tenant
 NO_OWNER = UUID(int=0)  # of deliveries of events without a tenant
 
 
-def public_event_id(number: int) -> str:
-    """Return an event's id outside the server."""
-    return opaque_ids.encode(number, purpose="event id")
-
-
-class EventQuerySet(models.QuerySet["Event"]):
+class EventQuerySet(PublicIdQuerySet["Event"]):
     """Queries for events; each method narrows the queryset."""
 
     def named(self, *names: str) -> Self:
@@ -35,7 +30,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(at__gte=moment)
 
 
-class Event(models.Model):
+class Event(PublicIdModel):
     """A domain event, written in the transaction of the change it describes.
 
     The events are also the audit log: who did what, when, from which address, and the
@@ -63,6 +58,7 @@ class Event(models.Model):
     data = models.JSONField(encoder=DjangoJSONEncoder)
     changes = models.JSONField(encoder=DjangoJSONEncoder)  # field: [before, after]
 
+    public_id_purpose = "event id"
     view_role: ClassVar[Role] = Role.VIEWER
     manage_role: ClassVar[Role | None] = None  # no role may change events
 
@@ -80,11 +76,6 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.at:%Y-%m-%d %H:%M:%S}"
-
-    @property
-    def public_id(self) -> str:
-        """The id outside the server."""
-        return public_event_id(self.pk)
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

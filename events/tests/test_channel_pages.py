@@ -1,5 +1,6 @@
 """Tests of the admin pages of channels and messages."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -7,13 +8,15 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.utils import timezone
 
-from events.models import Channel, ChannelDelivery
-from events.services import channel_delivery
+from events.models import Channel, ChannelDelivery, Event
+from events.services import channel_delivery, channels
 from events.tests.receiving import receiver
+from tenants.context import tenant_scope
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
+EVENTS = "/admin/events/event/"
 CHANNELS = "/admin/events/channel/"
 MESSAGES = "/admin/events/channeldelivery/"
 
@@ -26,7 +29,11 @@ def admin(tenant: Tenant) -> Client:
 
 
 def run_action(client: Client, url: str, action: str, row: Any) -> str:
-    data = {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk)], "confirmed": "yes"}
+    data = {
+        "action": action,
+        ACTION_CHECKBOX_NAME: [getattr(row, "public_id", str(row.pk))],
+        "confirmed": "yes",
+    }
     return client.post(url, data).content.decode()
 
 
@@ -48,7 +55,7 @@ def test_a_webhook_is_created_and_tested_and_its_message_replayed(admin: Client)
         assert endpoint.received == []
         channel_delivery.send_due(now=timezone.now())
         message = ChannelDelivery.every_tenant.get()
-        page = admin.get(f"{MESSAGES}{message.pk}/change/").content.decode()
+        page = admin.get(f"{MESSAGES}{message.public_id}/change/").content.decode()
         assert "200 thanks" in page
         page = run_action(admin, MESSAGES, "replay_selected", message)
         assert "1 succeeded" in page
@@ -57,7 +64,7 @@ def test_a_webhook_is_created_and_tested_and_its_message_replayed(admin: Client)
         run_action(admin, CHANNELS, "test_selected", channel)
         channel_delivery.send_due(now=timezone.now())
         failed = ChannelDelivery.every_tenant.latest("id")
-        assert "500" in admin.get(f"{MESSAGES}{failed.pk}/change/").content.decode()
+        assert "500" in admin.get(f"{MESSAGES}{failed.public_id}/change/").content.decode()
 
     page = admin.get(f"{CHANNELS}{channel.pk}/change/").content.decode()
     assert "whs_" not in page
@@ -78,3 +85,24 @@ def test_operators_cannot_see_channels(tenant: Tenant) -> None:
     client.force_login(MembershipFactory.create(tenant=tenant, role=Role.OPERATOR).user)
 
     assert client.get(CHANNELS).status_code == 403
+
+
+def test_pages_show_no_number_that_counts_the_rows_of_all_tenants(
+    admin: Client, tenant: Tenant, now: datetime
+) -> None:
+    with tenant_scope(tenant.pk), receiver() as endpoint:
+        channel, _ = channels.create(name="Ops", kind="webhook", url=endpoint.url, now=now)
+        message = channels.test(channel=channel, now=now)
+    event = Event.every_tenant.get(pk=message.event_id)
+
+    for url, row in ((MESSAGES, message), (EVENTS, event)):
+        page = admin.get(url).content.decode()
+        assert f"{url}{row.public_id}/change/" in page
+        assert f"{url}{row.pk}/" not in page
+        assert f'value="{row.pk}"' not in page
+        assert admin.get(f"{url}{row.public_id}/change/").status_code == 200
+        assert admin.get(f"{url}{row.pk}/change/").status_code == 302, "not found"
+        found = admin.get(url, {"q": event.public_id}).content.decode()
+        assert f"{url}{row.public_id}/change/" in found
+        assert "/change/" not in admin.get(url, {"q": "0" * 16}).content.decode()
+    assert f'value="{message.public_id}"' in admin.get(MESSAGES).content.decode()

@@ -13,6 +13,11 @@ from tenants.api.throttles import count_rejected_request
 
 DATABASE_UNAVAILABLE = "The database is not available now. Send the request again later."
 
+PAGE_UNAVAILABLE = (
+    "The database does not answer now. Nothing was changed by your last request unless it had"
+    " already been completed."
+)
+
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _in_portal(request):
@@ -55,7 +60,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
     if _in_portal(request):
-        response = render(request, "portal/unavailable.html", status=503)
+        context = {"title": "Temporarily unavailable", "text": PAGE_UNAVAILABLE, "seconds": 15}
+        response = render(request, "portal/wait.html", context, status=503)
     else:
         response = _error(503, "server_error", "unavailable", DATABASE_UNAVAILABLE)
     response["Retry-After"] = str(random_retry_after())

@@ -218,6 +218,11 @@ def protected() -> dict[str, Any]:
     }
 
 
+def shown_id(row: Any) -> str:
+    """Return the id of a row in the addresses and check boxes of pages."""
+    return str(getattr(row, "public_id", row.pk))
+
+
 def url_for(pattern: str, protected: dict[str, Any]) -> str:
     """Return the URL of a pattern with the ids of the protected rows."""
     match = re.match(r"/admin/(\w+)/(\w+)/", pattern)
@@ -225,7 +230,7 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
         row = protected.get(f"{match[1]}.{match[2]}")
         shared = match[1] == "django_celery_beat"
         assert row is not None or shared, f"No protected row for {pattern}"
-        pattern = pattern.replace("<path:object_id>", str(row.pk if row else 1))
+        pattern = pattern.replace("<path:object_id>", shown_id(row) if row else "1")
     pattern = pattern.replace("<uuid:tenant_id>", str(protected["tenants.tenant"].pk))
     device_id = str(protected["devices.device"].pk)
     pattern = pattern.replace("<str:scope>/<str:subject_id>", f"device/{device_id}")
@@ -327,7 +332,7 @@ def test_every_action_that_can_do_harm_asks_first(protected: dict[str, Any]) -> 
             if row is None or name in HARMLESS_ACTIONS:
                 continue
             options = f"{model._meta.app_label}_{model._meta.model_name}"
-            selection = {"action": name, ACTION_CHECKBOX_NAME: [str(row.pk)]}
+            selection = {"action": name, ACTION_CHECKBOX_NAME: [shown_id(row)]}
             page = client.post(reverse(f"admin:{options}_changelist"), selection)
             assert b'name="confirmed"' in page.content, (model, name)
             asked += 1
@@ -345,11 +350,11 @@ def test_actions_and_searches_of_another_tenant_reach_no_row(
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for action in admin.site._registry[model].actions or ():
             name = action if isinstance(action, str) else action.__name__
-            data = {"action": name, ACTION_CHECKBOX_NAME: [str(row.pk)]}
+            data = {"action": name, ACTION_CHECKBOX_NAME: [shown_id(row)]}
             for values in ({}, {"confirmed": "yes", "reason": "keyCompromise"}):
                 response = client.post(url, {**data, **values})
                 assert_no_protected_data(response, f"{label} {name}")
-        long_id = [str(row.pk)] if len(str(row.pk)) > 8 else []
+        long_id = [shown_id(row)] if len(shown_id(row)) > 8 else []
         searches = [("q", value) for value in (*PROTECTED_VALUES, *long_id)]
         searches += [(name, NAME) for name in ("tag", "name", "model")]
         searches += [(name, value) for name in ("id", "tenant") for value in long_id]
@@ -366,13 +371,13 @@ def test_a_viewer_changes_nothing(protected: dict[str, Any]) -> None:
     for label, row in protected.items():
         model = type(row)
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-        for page in ("add/", f"{row.pk}/change/", f"{row.pk}/delete/"):
+        for page in ("add/", f"{shown_id(row)}/change/", f"{shown_id(row)}/delete/"):
             response = client.post(f"{url}{page}", FORM_DATA)
             is_own_token = (label, page) == ("tenants.apitoken", "add/")
             assert is_own_token or response.status_code in {302, 403}, (label, page)
         for action in admin.site._registry[model].actions or ():
             name = action if isinstance(action, str) else action.__name__
-            selection = {"action": name, ACTION_CHECKBOX_NAME: [str(row.pk)]}
+            selection = {"action": name, ACTION_CHECKBOX_NAME: [shown_id(row)]}
             client.post(url, {**FORM_DATA, **selection})
     assert snapshot(protected) == before
 

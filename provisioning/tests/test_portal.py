@@ -431,7 +431,8 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
         client.get(url)
         with CaptureQueriesContext(connection) as statements:
             text(client.get(url, follow=True))
-        counts.append(len(statements))
+        # The clock asks the database for its time now and then.
+        counts.append(sum("clock_timestamp" not in row["sql"] for row in statements))
 
     assert counts[0] == counts[1]
 
@@ -534,3 +535,16 @@ def test_devices_can_be_filtered_by_quarantine(portal: SignIn, device: Device) -
 
     assert device.name in page
     assert "Trusted lobby" not in page
+
+
+def test_a_form_that_another_site_sends_is_refused(device: Device) -> None:
+    client = Client(enforce_csrf_checks=True)
+    user = MembershipFactory.create(tenant=device.tenant, role=Role.OWNER).user
+    client.force_login(user)
+    url = f"{DEVICES}{device.pk}/change/"
+
+    response = client.post(url, {"name": "Taken over"}, HTTP_ORIGIN="https://example.com")
+
+    assert response.status_code == 403
+    device.refresh_from_db()
+    assert device.name != "Taken over"

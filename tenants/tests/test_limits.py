@@ -16,6 +16,7 @@ from core.limits import Limit, LimiterUnavailable, Rate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from tenants.models import Tenant
+from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
 _numbers = itertools.count(1)
@@ -119,6 +120,29 @@ def test_behind_a_trusted_proxy_each_client_has_its_own_limit(
     other = f"2001:db8:{address[3:].replace('.', ':')}::1"
     codes = [request_from(client) for client in (address, address, other)]
     assert codes == [200, 429, 200]
+
+
+def test_pages_without_a_sign_in_are_limited_by_address(rates: Any, address: str) -> None:
+    rates["address"] = Rate(2, 60)
+
+    codes = statuses(Client(), "/admin/login/", 3, REMOTE_ADDR=address)
+    page = Client().get("/admin/login/", REMOTE_ADDR=address)
+
+    assert codes == [200, 200, 429]
+    assert "Too many requests" in page.content.decode()
+    assert 0 < int(page["Retry-After"]) <= 120
+
+
+def test_the_pages_of_a_user_are_limited_and_those_of_others_are_not(
+    rates: Any, address: str, tenant: Tenant
+) -> None:
+    rates["portal"], rates["address"] = Rate(3, 60), Rate(1, 60)
+    busy, other = Client(REMOTE_ADDR=address), Client(REMOTE_ADDR=address)
+    for client in (busy, other):
+        client.force_login(MembershipFactory.create(tenant=tenant).user)
+
+    assert statuses(busy, "/admin/devices/device/", 4) == [200, 200, 200, 429]
+    assert statuses(other, "/admin/devices/device/", 1) == [200]
 
 
 def test_a_token_has_its_own_limit(

@@ -158,6 +158,41 @@ def test_paths_that_do_not_exist_are_limited(site: Site) -> None:
     assert site.victim_connects()
 
 
+def test_pages_without_a_sign_in_are_limited(site: Site) -> None:
+    statuses = {request(site.web, "/admin/login/").status for _ in range(250)}
+
+    assert 429 in statuses
+    assert statuses <= {200, 429}
+    assert site.victim_connects()
+
+
+def test_bodies_that_never_arrive_hold_no_thread(site: Site) -> None:
+    head = b"POST /devices/connect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+    held = [connect_to(site.web) for _ in range(200)]
+    try:
+        for connection in held:
+            connection.sendall(head)
+        assert all(site.victim_connects() for _ in range(20))
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_one_device_with_many_connections_delays_nobody(site: Site) -> None:
+    def attack() -> list[int]:
+        with ThreadPoolExecutor(32) as callers:
+            tries = [
+                callers.submit(request, site.web, "/devices/connect", site.attacker, {})
+                for _ in range(600)
+            ]
+            return [each.result().status for each in tries]
+
+    statuses = while_running(attack, site.victim_connects)
+
+    assert 429 in statuses
+    assert set(statuses) <= {200, 429}
+
+
 def connect_to(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port))
     connection.settimeout(40)

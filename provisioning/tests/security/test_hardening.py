@@ -12,9 +12,11 @@ from django.core.exceptions import ValidationError
 from rest_framework.test import APIClient
 
 from core import opaque_ids
+from core.push.admission import error
 from core.rest.fields import StrictCharField
 from events.services.outbound_http import is_allowed
 from provisioning.logs import TextFormatter
+from provisioning.refusals import Refusal
 from provisioning.var import BASE
 from tenants.admin.forms import text_field
 from tenants.middleware import forwarded_address
@@ -105,6 +107,14 @@ def test_no_cache_keeps_an_answer_of_the_api(as_device: Any, device: Any) -> Non
         (APIClient(), "/no/such/path"),
     ):
         assert client.get(path)["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("refusal", Refusal.__subclasses__())
+def test_no_cache_keeps_a_refusal_of_a_server(refusal: type[Refusal]) -> None:
+    assert ("cache-control", "no-store") in refusal().headers
+    assert (
+        error(refusal.status, refusal.code, refusal.detail).headers["Cache-Control"] == "no-store"
+    )
 
 
 @pytest.mark.parametrize("text", [f"TV {OVERRIDE}1", "TV\u20661", "TV\u20281", "TV\x071"])
