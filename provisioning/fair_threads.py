@@ -9,12 +9,14 @@ from typing import Any, Generic, TypeVar
 from django.conf import settings
 
 from provisioning.fair_queue import FairQueue, KnownCredentials, QueueFull, RecentRefusals
+from provisioning.pacing import Pacing
 from provisioning.refusals import Overloaded, Unanswered
 from tenants.middleware import TENANT_SEEN, forwarded_address
 
 MAX_WAITING = 2000  # requests in one process that wait for a thread
 MAX_WAITING_OF_TENANT = 1000
 MAX_WAITING_OF_CALLER = 500  # thousands of devices may share an address until they are known
+MEMBER_SHARE = 0.25  # of a thread; lists and searches are expensive
 REFUSAL_SECONDS = 0.5  # in which an answer with 429 is repeated
 INVALID_SECONDS = 5.0  # the same for an invalid credential, which cannot become valid
 
@@ -46,6 +48,7 @@ class FairThreads(Generic[A]):
             most_waiting_of_group=MAX_WAITING_OF_TENANT,
             most_waiting_of_caller=most_waiting_of_caller,
         )
+        self._pacing = Pacing(_share)
         self._known = KnownCredentials()
         self._refusals: RecentRefusals[A] = RecentRefusals()
 
@@ -68,8 +71,7 @@ class FairThreads(Generic[A]):
             return refusal
         try:
             async with asyncio.timeout(settings.REQUEST_TIMEOUT):
-                await self._queue.acquire(caller, tenant)
-                answer = await self._in_thread(environ, caller)
+                answer = await self._in_turn(environ, caller, tenant)
         except TimeoutError:
             raise Unanswered from None
         except QueueFull:
@@ -82,15 +84,26 @@ class FairThreads(Generic[A]):
             self._refusals.add(limited, answer, until=time.monotonic() + seconds)
         return answer
 
+    async def _in_turn(self, environ: dict[str, Any], caller: str, tenant: str) -> A:
+        if not self._pacing.applies(caller):
+            await self._queue.acquire(caller, tenant)
+            return await self._in_thread(environ, caller)
+        async with self._pacing.lock(caller):
+            await asyncio.sleep(self._pacing.pause(caller))
+            await self._queue.acquire(caller, tenant)
+            return await self._in_thread(environ, caller)
+
     async def _in_thread(self, environ: dict[str, Any], caller: str) -> A:
         """Run Django. The place is released when the thread ends, also if nobody waits for it."""
-        loop = asyncio.get_running_loop()
+        loop, started = asyncio.get_running_loop(), time.monotonic()
+        self._pacing.note_start(caller)
         running = self._threads.submit(self._run, environ)
 
-        def release(_: object) -> None:
-            loop.call_soon_threadsafe(self._queue.release, caller)
+        def release() -> None:
+            self._pacing.note_end(caller, time.monotonic() - started)
+            self._queue.release(caller)
 
-        running.add_done_callback(release)
+        running.add_done_callback(lambda _: loop.call_soon_threadsafe(release))
         return await asyncio.wrap_future(running)
 
     def _caller(self, environ: dict[str, Any]) -> str:
@@ -104,8 +117,16 @@ class FairThreads(Generic[A]):
         Threads share one interpreter lock, so each running request slows the others down. A
         device sends one request at a time. So does an address, until its credentials are known.
         """
-        is_member_or_site = caller.startswith(("Bearer usr_", "Bearer enr_")) or "=" in caller
-        return max(1, self._most - 1) if is_member_or_site else 1
+        is_site = caller.startswith("Bearer enr_")
+        return max(1, self._most - 1) if is_site or _is_member(caller) else 1
+
+
+def _share(caller: str) -> float:
+    return MEMBER_SHARE if _is_member(caller) else 1.0
+
+
+def _is_member(caller: str) -> bool:
+    return caller.startswith("Bearer usr_") or "=" in caller  # a token, or a cookie
 
 
 def _credential(environ: dict[str, Any]) -> str:

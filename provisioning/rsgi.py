@@ -200,6 +200,9 @@ def _environ(scope: Any, body: bytes = b"") -> dict[str, Any]:
 
 app = Application()
 
+# A thread that computes, such as for a long list, gives way to the others after a millisecond.
+sys.setswitchinterval(0.001)
+
 # Imported objects stay alive. Searching them for cycles repeatedly would take a twentieth of
 # a request's time.
 gc.freeze()

@@ -123,7 +123,7 @@ def test_behind_a_trusted_proxy_each_client_has_its_own_limit(
 
 
 def test_pages_without_a_sign_in_are_limited_by_address(rates: Any, address: str) -> None:
-    rates["address"] = Rate(2, 60)
+    rates["address"] = Rate(10, 60)
 
     codes = statuses(Client(), "/admin/login/", 3, REMOTE_ADDR=address)
     page = Client().get("/admin/login/", REMOTE_ADDR=address)
