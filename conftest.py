@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -26,6 +27,12 @@ from provisioning.tests.processes import subprocess_environment
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory, TenantFactory
+
+# No test fails because the machine is slow.
+hypothesis.settings.register_profile(
+    "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="session")

@@ -82,10 +82,12 @@ _CERTIFICATE_AND_DEVICE = PreparedStatement(
     f"""
     SELECT {", ".join(f"certificate.{name}" for name in _CERTIFICATE)},
         {", ".join(f"device.{name}" for name in DEVICE_COLUMNS)},
-        {", ".join(f"steps.{name}" for name in NEXT_STEPS_COLUMNS)}
+        {", ".join(f"steps.{name}" for name in NEXT_STEPS_COLUMNS)},
+        revision.number
     FROM certificates_devicecertificate certificate
     JOIN devices_device device ON device.id = certificate.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = device.id
+    LEFT JOIN tenants_tenantrevision revision ON revision.tenant_id = device.tenant_id
     WHERE certificate.fingerprint = $1 AND certificate.fingerprint <> ''
     """,
 )

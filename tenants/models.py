@@ -160,6 +160,21 @@ class TenantOwned(models.Model):
         base_manager_name = "every_tenant"
 
 
+class TenantRevision(TenantOwned):
+    """A number that grows when facts change that device requests read. See `revisions`."""
+
+    tenant = models.OneToOneField(
+        Tenant, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    number = models.PositiveBigIntegerField(default=0, db_default=0)
+
+    class Meta(TenantOwned.Meta):
+        pass
+
+    def __str__(self) -> str:
+        return f"revision {self.number} of {self.tenant_id}"
+
+
 class Membership(TenantOwned):
     """The role of a user in a tenant."""
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from core.model_rows import build
 from core.prepared_statements import PreparedStatement
 from devices.registry.errors import DeviceIsRetired, DeviceNotFound
 from devices.registry.identifiers import Identifier
@@ -27,10 +28,12 @@ _DEVICE_OF_TOKEN = PreparedStatement(
     f"""
     SELECT token.digest,
         {", ".join(f"device.{name}" for name in DEVICE_COLUMNS)},
-        {", ".join(f"steps.{name}" for name in NEXT_STEPS_COLUMNS)}
+        {", ".join(f"steps.{name}" for name in NEXT_STEPS_COLUMNS)},
+        revision.number
     FROM devices_devicetoken token
     JOIN devices_device device ON device.id = token.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = token.device_id
+    LEFT JOIN tenants_tenantrevision revision ON revision.tenant_id = device.tenant_id
     WHERE token.digest = $1
     """,
 )
@@ -87,18 +90,23 @@ def device_of_token(digest: str) -> tuple[str, Device] | None:
     return row[0], device_with_steps(row[1:])
 
 
-def device_with_steps(columns: Sequence[Any]) -> Device:
+def device_with_steps(
+    columns: Sequence[Any], device_columns: Sequence[str] = DEVICE_COLUMNS
+) -> Device:
     """Build a device with its next steps from a row of a query result.
 
     Args:
-        columns: the values of `DEVICE_COLUMNS`, followed by the values of
-            `NEXT_STEPS_COLUMNS`. The latter are None if the device has no next steps.
+        columns: the values of `device_columns`, followed by the values of
+            `NEXT_STEPS_COLUMNS`, and the tenant's revision. The next steps and the revision
+            are None if there is no row.
+        device_columns: the other columns of the device are deferred.
     """
-    end = len(DEVICE_COLUMNS)
-    device = Device.from_db("default", DEVICE_COLUMNS, columns[:end])
+    end = len(device_columns)
+    device = build(Device, device_columns, columns[:end])
     has_steps = columns[end + NEXT_STEPS_COLUMNS.index("device_id")] is not None
-    steps = NextSteps.from_db("default", NEXT_STEPS_COLUMNS, columns[end:]) if has_steps else None
+    steps = build(NextSteps, NEXT_STEPS_COLUMNS, columns[end:-1]) if has_steps else None
     device._state.fields_cache["next_steps"] = steps
+    device.tenant_revision = columns[-1] or 0
     return device
 
 

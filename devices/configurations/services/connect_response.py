@@ -4,20 +4,15 @@ All other devices get these fields from their `NextSteps` row, which is updated 
 change of a configuration.
 """
 
-import time
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
 from devices.configurations.services import effective
 from devices.registry.models import Device, NextSteps, Site
-
-CACHE_SECONDS = 5.0  # how long a process caches that a tenant has no layers
-
-_cache: dict[UUID, tuple[float, bool]] = {}  # tenant: (expires, has layers)
+from tenants.revisions import TenantFact
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
@@ -46,28 +41,24 @@ def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
     return (steps.configuration_version if steps else None) or EMPTY_VERSION
 
 
-def clear_cache() -> None:
-    """Clear the cache that stores whether each tenant has layers. Used by tests."""
-    _cache.clear()
-
-
 def _is_unassigned(device: Device) -> bool:
     """Return True if a device has no version yet although its tenant has layers or sites."""
     steps = getattr(device, "next_steps", None)
     is_assigned = steps is not None and steps.configuration_version is not None
     if is_assigned or device.quarantined_at is not None or device.tenant_id is None:
         return False
-    return _has_layers(device.tenant_id)
+    return has_layers.get(device.tenant_id, device.tenant_revision)
 
 
-def _has_layers(tenant_id: UUID) -> bool:
-    expires, has_layers = _cache.get(tenant_id, (0.0, False))
-    if not has_layers and expires < time.monotonic():
-        has_layers = (
-            PlatformConfiguration.objects.exclude(document={}).exists()
-            or DeviceConfiguration.objects.not_empty().exists()
-            or Site.objects.exclude(time_zone="").exists()
-            or bool(keys_set_by_server())
-        )
-        _cache[tenant_id] = time.monotonic() + CACHE_SECONDS, has_layers
-    return has_layers
+def _has_layers() -> bool:
+    return (
+        PlatformConfiguration.objects.exclude(document={}).exists()
+        or DeviceConfiguration.objects.not_empty().exists()
+        or Site.objects.exclude(time_zone="").exists()
+        or bool(keys_set_by_server())
+    )
+
+
+# Whether the tenant has layers or sites. If not, devices without an assigned version have the
+# empty configuration.
+has_layers = TenantFact(_has_layers)

@@ -16,6 +16,7 @@ from devices.configurations.models import Round
 from devices.configurations.services import effective
 from devices.registry.models import Device, DeviceTag, Site, Tag
 from devices.registry.services.sites import ids_below
+from tenants import revisions
 from tenants.context import current_tenant_id, every_tenant_scope, tenant_scope
 from tenants.fairness import random_tenant_first
 
@@ -28,12 +29,14 @@ def request(*, tag: Tag | None = None, site: Site | None = None, now: datetime) 
     Call this function in the transaction that changes the layer. If a recalculation is
     in progress, it will process the devices up to its present position a second time.
     """
+    revisions.increment()
     subject: list[object] = [current_tenant_id(), tag and tag.pk, site and site.pk]
     _request("SELECT %s::uuid, %s::bigint, %s::uuid", subject, now)
 
 
 def request_for_all_tenants(*, now: datetime) -> None:
     """Request a recalculation of the devices of every tenant."""
+    revisions.increment_all()
     with every_tenant_scope():
         _request("SELECT id, NULL::bigint, NULL::uuid FROM tenants_tenant ORDER BY id", [], now)
 

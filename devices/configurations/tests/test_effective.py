@@ -10,13 +10,7 @@ from rest_framework.test import APIClient
 
 from devices.configurations.documents import EMPTY_VERSION, version_of
 from devices.configurations.models import EffectiveDocument, Round
-from devices.configurations.services import (
-    connect_response,
-    effective,
-    layers,
-    recalculation,
-    subscribers,
-)
+from devices.configurations.services import effective, layers, recalculation, subscribers
 from devices.configurations.tests.documents import (
     add_tag,
     next_steps_of,
@@ -185,10 +179,6 @@ def connect(device: Device, now: datetime) -> Any:
 
 
 class TestFirstConnect:
-    @pytest.fixture(autouse=True)
-    def empty_cache(self) -> None:
-        connect_response.clear_cache()
-
     def test_a_new_device_gets_its_version(self, tenant: Tenant, now: datetime) -> None:
         save_for_tenant(tenant, {"volume": 5}, now=now)
         process_rounds(now)

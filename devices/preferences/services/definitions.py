@@ -23,6 +23,7 @@ from devices.preferences.events import PreferenceDefined, PreferenceRemoved
 from devices.preferences.models import Definition, Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.value_kinds import KEY, find_definition_fault, find_fault
 from events.services.outbox import record
+from tenants import revisions
 from tenants.context import current_tenant_id, every_tenant_scope
 
 MAX_DEFINITIONS = 200  # of each tenant, and of the platform
@@ -138,6 +139,7 @@ def remove(*, key: str, now: datetime) -> None:
     count, _ = PreferenceDefinition.objects.filter(key=key).delete()
     if not count:
         raise NoSuchDefinition
+    revisions.increment()
     record([PreferenceRemoved(tenant_id=current_tenant_id(), at=now, key=key)])
 
 
@@ -147,6 +149,7 @@ def remove_from_platform(*, key: str, now: datetime) -> None:
     count, _ = PlatformPreference.objects.filter(key=key).delete()
     if not count:
         raise NoSuchDefinition
+    revisions.increment_all()
     with every_tenant_scope():
         record([PreferenceRemoved(tenant_id=None, at=now, key=key)])
 
@@ -165,6 +168,7 @@ def _define(row: Definition, fields: dict[str, Any], now: datetime, *, tenant_id
         if is_new or not json_equal(before[name], getattr(row, name))
     }
     if changes:
+        revisions.increment_all() if tenant_id is None else revisions.increment()
         event = PreferenceDefined(tenant_id=tenant_id, at=now, key=row.key, changes=changes)
         with every_tenant_scope() if tenant_id is None else nullcontext():
             record([event])

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from devices.preferences.errors import InvalidDefinition, SettingsChanged, TooManyDefinitions
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
-from devices.preferences.services import connect_response, definitions, device_settings
+from devices.preferences.services import definitions, device_settings
 from devices.preferences.services.device_settings import Change
 from devices.registry.models import Device, NextSteps
 from devices.registry.tests.factories import DeviceFactory
@@ -394,7 +394,6 @@ class TestSettings:
         client = as_device(device)
 
         def settings_version() -> Any:
-            connect_response.clear_cache()
             steps = client.post("/devices/connect", {}).json()["next_steps"]
             return steps["settings_version"]
 
@@ -423,7 +422,6 @@ class TestSettings:
 def test_connect_without_preferences_has_no_version(
     device: Device, as_device: Callable[..., APIClient]
 ) -> None:
-    connect_response.clear_cache()
     steps = as_device(device).post("/devices/connect", {}).json()["next_steps"]
     assert steps["settings_version"] is None
 

@@ -8,12 +8,14 @@ from typing import Literal, Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.utils.functional import cached_property
 
 from devices.registry.identifiers import Identifier, fold
 from devices.registry.models.sites import Site
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
+from tenants.revisions import revision_of
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
@@ -142,6 +144,12 @@ class Device(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def tenant_revision(self) -> int:
+        """The revision of the tenant. It is loaded with the device's credential."""
+        assert self.tenant_id is not None
+        return revision_of(self.tenant_id)
 
 
 class DeviceHardware(TenantOwned):

@@ -20,7 +20,7 @@ from certificates.models import DeviceCertificate
 from devices.configurations.models import ReportedConfiguration
 from devices.configurations.tests.documents import save_for_tenant
 from devices.metrics.models import DeviceMetrics
-from devices.preferences.services import connect_response, definitions
+from devices.preferences.services import definitions
 from devices.registry.models import Device, DeviceToken
 from devices.registry.services import credentials
 from devices.registry.tests.waiting import wait_until
@@ -108,7 +108,6 @@ def test_devices_follow_the_next_steps_of_connect(
     save_for_tenant(tenant, {"volume": 5}, now=now)
     with tenant_scope(tenant.pk):
         definitions.define(key="size", kind="integer", default=5, now=now)
-    connect_response.clear_cache()
     tally = run_fleet(live_server.url, enrollment_token)
     applied = ReportedConfiguration.every_tenant.filter(outcome="applied")
     assert applied.count() == 3
