@@ -10,6 +10,7 @@ from tenants.context import every_tenant_scope
 NAMES = (
     "sweep",
     "connect",
+    "fast",
     "registration",
     "clones",
     "issuing",

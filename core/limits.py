@@ -119,6 +119,22 @@ class Limit:
             self._denied[key] = now + min(wait, 1.0)
         return wait
 
+    def spend_locally(self, key: str) -> bool:
+        """Count one request of a key, if this needs no request to Redis.
+
+        Returns:
+            False if nothing was counted, because `spend` has to count the request.
+        """
+        rate = settings.RATES[self.name]
+        if rate is None:
+            return True
+        self._reset_if_needed(int(time.monotonic() // rate.seconds))
+        count = self._counts.get(key, 0) + 1
+        if count >= rate.most // BATCHES or key in self._denied:
+            return False
+        self._counts[key] = count
+        return True
+
     def _count_in_redis(self, key: str, rate: Rate, *, cost: int) -> float | None:
         try:
             wait = _count(

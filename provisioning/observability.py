@@ -30,6 +30,7 @@ logger = logging.getLogger("provisioning.request")
 # Other methods share one label, so that a client cannot create new time series.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 REQUESTS = Counter("http_requests_total", "HTTP responses sent", ["method", "view", "code"])
+FAST_ANSWERS = Counter("fast_path_answers_total", "Responses of the fast path", ["view"])
 SECONDS = Histogram(
     "http_request_seconds",
     "Time from request to response",

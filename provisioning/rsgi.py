@@ -17,12 +17,19 @@ from typing import Any
 
 from django.conf import settings
 
+from provisioning.wsgi import open_response  # runs Django's setup, before the imports below
+
+# isort: split
+
 from core import uploads
 from core.downloads import LocalFile, LocalFileResponse
+from devices.configurations.api.fast_poll import FastConfigurationPoll
+from devices.registry.api.fast_connect import FastConnect
+from devices.updates.api.fast_poll import FastUpdatePoll
 from provisioning.fair_threads import FairThreads
+from provisioning.fast_path import FastPath
 from provisioning.refusals import BodyTooLarge, BodyTooSlow, Refusal
 from provisioning.upload_receiver import UploadReceiver
-from provisioning.wsgi import open_response
 
 LIVE_PATH = "/health/live"  # answered without a thread
 LIVE = b'{"status": "ok"}'
@@ -48,6 +55,7 @@ class Application:
 
     def __init__(self) -> None:
         self.uploads = UploadReceiver(files)
+        self.fast = FastPath([FastConnect(), FastConfigurationPoll(), FastUpdatePoll()])
         self.threads: FairThreads[Answer] = FairThreads(_answer, threads=settings.WEB_THREADS)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -60,11 +68,18 @@ class Application:
             if scope.method == "PUT" and UPLOAD_PATHS.fullmatch(scope.path):
                 answer = await self._uploaded(scope, protocol)
             else:
-                answer = await self.threads.answer(_environ(scope, await _body(scope, protocol)))
+                answer = await self._answered(scope, await _body(scope, protocol))
         except Refusal as refusal:
             protocol.response_bytes(refusal.status, refusal.headers, refusal.body)
             return
         await _send(protocol, *answer)
+
+    async def _answered(self, scope: Any, body: bytes) -> Answer:
+        if (fast := await self.fast.answer(scope, body)) is not None:
+            return fast
+        answer = await self.threads.answer(_environ(scope, body))
+        self.fast.learn(scope, answer[0], answer[1])
+        return answer
 
     async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
         """Let Django accept the upload, read the file, and pass the file to Django."""

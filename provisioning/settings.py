@@ -304,6 +304,8 @@ DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
 # Set to `off` behind a pooler that assigns a connection per transaction, such as PgBouncer.
 PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", default=True)
+# Answer the most frequent requests of devices on the event loop (see `provisioning.fast_path`).
+FAST_PATH = env.flag("FAST_PATH", default=PREPARED_STATEMENTS)
 PROCESS_ROLE = env.choice("PROCESS_ROLE", "command", *database.TIMEOUTS)  # set by `serve`, `up`
 _timeouts = database.TIMEOUTS[PROCESS_ROLE]
 DATABASE_TIMEOUTS = database.Timeouts(

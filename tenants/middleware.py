@@ -60,8 +60,13 @@ def forwarded_address(peer: str, forwarded_for: str) -> str | None:
 
 def is_from_trusted_proxy(request: HttpRequest) -> bool:
     """Return True if the connection comes from one of `TRUSTED_PROXIES`."""
-    peer = parse_address(request.META.get("REMOTE_ADDR", ""))
-    return peer is not None and _trusted(peer)
+    return is_trusted(request.META.get("REMOTE_ADDR", ""))
+
+
+def is_trusted(peer: str) -> bool:
+    """Return True if an address belongs to one of `TRUSTED_PROXIES`."""
+    address = parse_address(peer)
+    return address is not None and _trusted(address)
 
 
 def _trusted(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

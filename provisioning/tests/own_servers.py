@@ -115,7 +115,11 @@ class OwnServers:
             )
         try:
             if role in ("web", "stream"):
-                wait_until(lambda: endpoints.accepts_connections(port), timeout=90)
+                wait_until(
+                    lambda: endpoints.accepts_connections(port) or process.poll() is not None,
+                    timeout=90,
+                )
+                assert process.poll() is None, self.log(role)
             yield port
         finally:
             if prefix:  # the command does not pass signals on to the role
@@ -152,14 +156,19 @@ def request(
     *,
     method: str | None = None,
     cookie: str = "",
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Send a request and return its response, whatever its status."""
-    headers = {"Content-Type": "application/json"}
+    """Send a request and return its response, whatever its status.
+
+    Args:
+        body: sent as it is if it is bytes, else as JSON.
+    """
+    headers = {"Content-Type": "application/json", **(headers or {})}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     if cookie:
         headers["Cookie"] = cookie
-    data = None if body is None else json.dumps(body).encode()
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     sent = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", data=data, headers=headers, method=method
     )

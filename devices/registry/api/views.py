@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -15,11 +14,11 @@ from rest_framework.views import APIView
 from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
-from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDevice, MayConnect, calling_device
+from devices.registry.api.connect_answer import connect_answer
 from devices.registry.api.device_messages import read_device_message
 from devices.registry.api.filters import DeviceListFilter, DeviceOrdering
 from devices.registry.api.serializers import (
@@ -175,17 +174,7 @@ class ConnectView(APIView):
         )
         device, now = calling_device(request), clock.now()
         steps = presence.connect(device=device, report=report, now=now)
-        return Response(
-            {
-                "device_id": str(device.pk),
-                "status": Device.Status.ONLINE.value,
-                "server_time": now.isoformat().replace("+00:00", "Z"),
-                "next_connect_in": settings.CONNECT_INTERVAL_SECONDS,
-                "quarantined": device.quarantined_at is not None,
-                "next_steps": steps,
-                "ignored": ignored_response(message.ignored),
-            }
-        )
+        return Response(connect_answer(device, steps, ignored=message.ignored, now=now))
 
 
 class MeView(APIView):

@@ -80,11 +80,16 @@ def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str
     number = report.report_number
     if not (unchanged and update_last_seen_if_online(device, now=now, report_number=number)):
         _update_device(device.pk, report, now)
-    quarantined = device.quarantined_at is not None
-    if report.certificate_serial_number and not quarantined:
+    if report.certificate_serial_number and device.quarantined_at is None:
         for confirm in certificate_named:
             confirm(device, report.certificate_serial_number, now)
-    steps = None if quarantined else getattr(device, "next_steps", None)
+    return connect_fields(device, now=now)
+
+
+def connect_fields(device: Device, *, now: datetime) -> dict[str, Any]:
+    """Return the fields of the `connect` response. `next_steps` of the device is loaded."""
+    is_quarantined = device.quarantined_at is not None
+    steps = None if is_quarantined else getattr(device, "next_steps", None)
     response = as_response(steps, now=now)
     for contribute in connect_response:
         response |= contribute(device, steps, now)

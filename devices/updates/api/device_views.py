@@ -22,6 +22,7 @@ class MyUpdateView(APIView):
     """The update that the calling device should install now; 204 if there is none."""
 
     permission_classes = (IsDevice,)
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(responses={200: OfferSerializer, 204: None})
     def get(self, request: Request) -> Response:

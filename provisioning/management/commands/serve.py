@@ -22,9 +22,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, role: str, port: int | None, **options: Any) -> None:
+        port = port or (settings.STREAM_PORT if role == "stream" else settings.PORT)
         if role in ("web", "stream"):
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(empty_metrics_folder(role))
-        default_port = settings.STREAM_PORT if role == "stream" else settings.PORT
-        command = command_line(role, port=port or default_port)
+            folder = empty_metrics_folder(f"{role}-{port}")
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        command = command_line(role, port=port)
         os.environ["PROCESS_ROLE"] = role
         os.execv(command[0], command)  # noqa: S606 # so that the role receives signals directly

@@ -1,0 +1,88 @@
+"""The fast path of the web server, compared with a bare server that writes batches.
+
+The devices belong to 100 tenants. Row-level security applies, and one request in a hundred
+reports another version, so that it goes the ordinary way.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.utils import timezone
+
+from benchmarks import light_load, load
+from benchmarks.stage import web
+from devices.registry.models import Device, DeviceToken, NextSteps
+from tenants import tokens
+from tenants.models import Tenant
+
+TENANTS, DEVICES = 100, 20_000
+SECONDS = 8.0
+PORT = 8975
+VERSION = "0" * 64
+POLL_HEADERS = f'If-None-Match: "{VERSION}"\r\n'
+
+
+def main() -> None:
+    devices = create_fleet(timezone.now())
+    body = b'{"app_version": "2.1.0", "os_version": "9"}'
+    other = b'{"app_version": "2.1.1", "os_version": "9"}'
+    connects = [
+        load.post("/devices/connect", other if number % 100 == 0 else body, token)
+        for number, token in enumerate(devices)
+    ]
+    polls = [
+        load.get("/devices/me/configuration", token, headers=POLL_HEADERS) for token in devices
+    ]
+    updates = [load.get("/devices/me/update", token) for token in devices]
+    for connections in (16, 128):
+        bare = _measure("benchmarks.bare_batched:app", connects, connections)
+        _report(f"connect, {connections} connections", connects, connections, bare)
+    _report("configuration poll (304)", polls, 128, bare)
+    _report("update poll (204)", updates, 128, bare)
+
+
+def create_fleet(now: datetime) -> list[str]:
+    """Create online devices in many tenants. Return their tokens."""
+    tenants = Tenant.objects.bulk_create(
+        Tenant(slug=f"bench-{number}", name="Bench") for number in range(TENANTS)
+    )
+    devices = Device.every_tenant.bulk_create(
+        Device(
+            tenant=tenants[number % TENANTS],
+            name=f"TV-{number}",
+            status="online",
+            last_seen=now,
+            ip_address="127.0.0.1",
+            app_version="2.1.0",
+            os_version="9",
+            registered_at=now,
+        )
+        for number in range(DEVICES)
+    )
+    NextSteps.every_tenant.bulk_create(
+        NextSteps(tenant_id=device.tenant_id, device=device, configuration_version=VERSION)
+        for device in devices
+    )
+    device_tokens = [tokens.make(DeviceToken.prefix) for _ in devices]
+    DeviceToken.every_tenant.bulk_create(
+        DeviceToken(
+            tenant_id=device.tenant_id, device=device, digest=tokens.digest(token), issued_at=now
+        )
+        for device, token in zip(devices, device_tokens, strict=True)
+    )
+    return device_tokens
+
+
+def _report(name: str, requests: Sequence[bytes], connections: int, bare: load.LoadResult) -> None:
+    result = _measure("provisioning.rsgi:app", requests, connections)
+    print(
+        f"fast: {name}: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
+        f" p99 {result.percentile(0.99):.1f} ms, {result.failed} failed;"
+        f" bare batches {bare.rate:,.0f}/s; ratio {result.rate / bare.rate:.2f}"
+    )
+
+
+def _measure(application: str, requests: Sequence[bytes], connections: int) -> load.LoadResult:
+    with web(application, PORT):
+        light_load.run(PORT, requests, connections=connections, seconds=3)  # warm-up
+        return light_load.run(PORT, requests, connections=connections, seconds=SECONDS)

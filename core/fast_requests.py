@@ -1,0 +1,62 @@
+"""Kinds of requests that one statement answers for many callers at once.
+
+The server reads such a request on its event loop and answers it without Django's request
+cycle. A kind handles the usual case only, which changes almost nothing. Everything else, and
+every doubt, goes the ordinary way: the kind returns None, or its statement returns no row.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+Row = Mapping[str, Any]
+
+
+class FastRequest(NamedTuple):
+    """A request with a device token, without query parameters.
+
+    Attributes:
+        digest: of the token, see `tenants.tokens.digest`.
+        address: of the client; None if it is unreadable.
+        header: returns a header; None if it is missing or sent more than once.
+    """
+
+    digest: str
+    address: str | None
+    body: bytes
+    header: Callable[[str], str | None]
+
+
+class FastAnswer(NamedTuple):
+    """An answer. `device_id` and `tenant_id` are whose limits count the request."""
+
+    device_id: str
+    tenant_id: str
+    content: bytes = b""
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+class FastKind(ABC):
+    """A kind of requests.
+
+    Attributes:
+        path: the whole path.
+        status: of the answers. Their headers are those of the ordinary answers.
+        statement: SQL whose parameters are arrays with one element for each request: $1 has
+            the digests (`text[]`), the others have the values of `parameters`. It returns at
+            most one row for each request, whose `place` is the request's number from 1.
+    """
+
+    method: ClassVar[str]
+    path: ClassVar[str]
+    status: ClassVar[int]
+    statement: ClassVar[str]
+
+    @abstractmethod
+    def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
+        """Return the values of a request for the statement, or None for the ordinary way."""
+
+    @abstractmethod
+    def answer(self, request: FastRequest, row: Row) -> FastAnswer | None:
+        """Return the answer, or None for the ordinary way. A query is an error here."""

@@ -1,0 +1,29 @@
+"""`GET /devices/me/update` of a device for which no update is waiting."""
+
+from typing import Any
+
+from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
+
+
+class FastUpdatePoll(FastKind):
+    """The usual poll, whose answer is 204."""
+
+    method = "GET"
+    path = "/devices/me/update"
+    status = 204
+    statement = """
+        SELECT asked.place, device.id, device.tenant_id
+        FROM unnest($1::text[]) WITH ORDINALITY AS asked (digest, place)
+        JOIN devices_devicetoken token ON token.digest = asked.digest
+        JOIN devices_device device
+            ON device.id = token.device_id AND device.tenant_id = token.tenant_id
+        LEFT JOIN devices_nextsteps steps ON steps.device_id = device.id
+        WHERE device.quarantined_at IS NULL AND device.status <> 'retired'
+            AND NOT coalesce(steps.update_waiting, false)
+    """
+
+    def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
+        return ()
+
+    def answer(self, request: FastRequest, row: Row) -> FastAnswer | None:
+        return FastAnswer(str(row["id"]), str(row["tenant_id"]))

@@ -1,0 +1,205 @@
+"""Answer the most frequent requests of devices on the event loop, many with one statement.
+
+Each kind of requests has one connection and one prepared statement. While it runs, the next
+requests are collected. A request that is not answered here goes the ordinary way, so rules
+for everything unusual are in one place.
+
+The statements run with the scope of all tenants, since each serves requests of many tenants.
+They select by the digests of tokens only and join on the tenant's id as well, and nothing else
+runs on these connections.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from random import getrandbits
+from typing import Any
+
+import asyncpg
+from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
+from django.urls import resolve
+
+from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
+from core.group_commit import GroupCommit, QueueFull
+from devices.registry.models import DeviceToken
+from provisioning.observability import FAST_ANSWERS, REQUESTS, SECONDS
+from provisioning.refusals import Overloaded
+from tenants import tokens
+from tenants.api.throttles import BY_TENANT, BY_TOKEN
+from tenants.middleware import forwarded_address, is_trusted
+from tenants.postgresql.row_security import SETTING
+
+MAX_BATCH = 500
+MAX_WAITING = 2000
+ANSWERED_WITHIN = 2.0  # seconds; then a batch goes the ordinary way
+REST_SECONDS = 1.0  # without fast answers, after a batch has failed
+MAX_TEMPLATES = 1000
+SCHEME = "Bearer "
+PARAMETERS = {
+    SETTING: "*",
+    "application_name": "provisioning-web-fast",
+    "statement_timeout": "2000",
+    # The plan must not depend on the moment at which the statement was prepared.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+# Each answer has its own values of these headers.
+OWN_HEADERS = {"x-request-id", "content-length", "etag"}
+
+logger = logging.getLogger(__name__)
+requests_log = logging.getLogger("provisioning.request")
+
+Headers = list[tuple[str, str]]
+Origin = tuple[str, str, str, bool]  # scheme, host, forwarded scheme, whether of a trusted proxy
+
+
+class FastPath:
+    """The fast answers of one server process. It is used by one event loop."""
+
+    def __init__(self, kinds: Sequence[FastKind]) -> None:
+        self._kinds = {(kind.method, kind.path): _Line(kind) for kind in kinds}
+
+    async def answer(self, scope: Any, body: bytes) -> tuple[int, Headers, bytes] | None:
+        """Return the answer, or None if the request goes the ordinary way.
+
+        Raises:
+            Overloaded: too many requests are waiting.
+        """
+        line = self._kinds.get((scope.method, scope.path))
+        if line is None or scope.query_string or not settings.FAST_PATH:
+            return None
+        started = time.perf_counter()
+        template = line.templates.get(_origin(scope))
+        request = None if template is None else _request(scope, body)
+        if request is None or template is None:
+            return None
+        answer = await line.ask(request)
+        if answer is None or not _count(answer):
+            return None
+        line.requests.inc()
+        line.answers.inc()
+        line.seconds.observe(time.perf_counter() - started)
+        requests_log.debug("%s %s %d", scope.method, scope.path, line.kind.status)
+        headers = [*template, *answer.headers.items(), ("x-request-id", f"{getrandbits(128):032x}")]
+        return line.kind.status, headers, answer.content
+
+    def learn(self, scope: Any, status: int, headers: Headers) -> None:
+        """Note the headers of an ordinary answer. Fast answers to the same host repeat them."""
+        line = self._kinds.get((scope.method, scope.path))
+        if line is None or status != line.kind.status:
+            return
+        origin = _origin(scope)
+        if origin not in line.templates:
+            if len(line.templates) >= MAX_TEMPLATES:
+                line.templates.clear()
+            lower = ((name.lower(), value) for name, value in headers)
+            line.templates[origin] = [pair for pair in lower if pair[0] not in OWN_HEADERS]
+
+
+class _Line:
+    """The requests of one kind: their queue, their connection, and the headers of answers."""
+
+    def __init__(self, kind: FastKind) -> None:
+        self.kind = kind
+        self.templates: dict[Origin, Headers] = {}
+        view = resolve(kind.path).view_name
+        self.requests = REQUESTS.labels(kind.method, view, kind.status)
+        self.seconds = SECONDS.labels(view)
+        self.answers = FAST_ANSWERS.labels(view)
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._statement: Any = None
+        self._rests_until = 0.0
+        self._batches: GroupCommit[tuple[Any, ...], Row] = GroupCommit(
+            self._run, most=MAX_BATCH, most_waiting=MAX_WAITING
+        )
+
+    async def ask(self, request: FastRequest) -> FastAnswer | None:
+        if time.monotonic() < self._rests_until:
+            return None
+        parameters = self.kind.parameters(request)
+        if parameters is None:
+            return None
+        try:
+            row = await self._batches.ask((request.digest, *parameters))
+        except QueueFull:
+            raise Overloaded from None
+        if row is None:
+            return None
+        try:
+            return self.kind.answer(request, row)
+        except SynchronousOnlyOperation:  # a value that is cached for a moment must be read again
+            return None
+
+    async def _run(self, batch: Sequence[tuple[Any, ...]]) -> Mapping[int, Row]:
+        try:
+            async with asyncio.timeout(ANSWERED_WITHIN):
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await _connect()
+                    self._statement = await self._connection.prepare(self.kind.statement)
+                rows = await self._statement.fetch(
+                    *(list(column) for column in zip(*batch, strict=True))
+                )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            logger.warning("Fast answers rest: %s", error)
+            self._rests_until = time.monotonic() + REST_SECONDS
+            if self._connection is not None:
+                self._connection.terminate()
+                self._connection = None
+            return {}
+        return {row["place"] - 1: row for row in rows}
+
+
+def _connect() -> Any:
+    return asyncpg.connect(settings.DATABASE_URL, server_settings=PARAMETERS)
+
+
+def _request(scope: Any, body: bytes) -> FastRequest | None:
+    def header(name: str) -> str | None:
+        values = scope.headers.get_all(name)
+        return values[0] if len(values) == 1 else None
+
+    credential = header("authorization")
+    if credential is None or not credential.startswith(SCHEME):
+        return None
+    token = credential[len(SCHEME) :]
+    if tokens.prefix_of(token) != DeviceToken.prefix or "content-encoding" in scope.headers:
+        return None
+    address = _address(_peer(scope.client), ",".join(scope.headers.get_all("x-forwarded-for")))
+    return FastRequest(tokens.digest(token), address, body, header)
+
+
+def _origin(scope: Any) -> Origin:
+    """Return what the headers of an answer, or a redirect instead of it, depend on."""
+    headers = scope.headers
+    return (
+        scope.scheme,
+        headers.get("host") or "",
+        headers.get("x-forwarded-proto") or "",
+        _is_trusted(_peer(scope.client)),
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _address(peer: str, forwarded_for: str) -> str | None:
+    return forwarded_address(peer, forwarded_for)
+
+
+@lru_cache(maxsize=10_000)
+def _is_trusted(peer: str) -> bool:
+    return is_trusted(peer)
+
+
+def _peer(client: str) -> str:
+    """Return the address of a connection without its port."""
+    return client.rpartition(":")[0].strip("[]")
+
+
+def _count(answer: FastAnswer) -> bool:
+    """Count the request. Return False if this needs Redis, or a limit is exceeded."""
+    by_device = BY_TOKEN["device"].spend_locally(answer.device_id)
+    return by_device and BY_TENANT.spend_locally(answer.tenant_id)

@@ -1,0 +1,280 @@
+"""The fast path of the web server: the same answers as the ordinary way, and nothing lost."""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+
+from devices.registry.tests.waiting import wait_until
+from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
+
+FACTS = {"app_version": "2.1.0", "os_version": "9", "boot_id": "boot-1"}
+OWN = {"x-request-id", "date", "server_time"}
+POLL = "/devices/me/configuration"
+# One process, so that all requests meet in it.
+SETTINGS = {"WEB_WORKERS": "1", "STREAM_URL": "http://localhost:9"}
+TENANTS = ("first", "second")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
+    with own_servers(tmp_path_factory.mktemp("fast_path")) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def fast(own: OwnServers) -> Iterator[int]:
+    with own.serving(**SETTINGS, RATE_DEVICE="600/min") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def ordinary(own: OwnServers) -> Iterator[int]:
+    with own.serving(**SETTINGS, FAST_PATH="off") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def enrollment(own: OwnServers) -> dict[str, str]:
+    tokens = {}
+    for name in TENANTS:
+        own.manage("create_tenant", name, "--owner", f"{name}@example.com", "--json")
+        tokens[name] = own.manage("create_enrollment_token", name, "--json")["token"]
+    return tokens
+
+
+class Devices:
+    """Register devices that are online, and connect them once with their facts."""
+
+    def __init__(self, port: int, enrollment: dict[str, str]) -> None:
+        self.port, self.enrollment, self.count = port, enrollment, 0
+
+    def register(self, tenant: str = "first") -> str:
+        self.count += 1
+        body = {"serial_number": f"FAST-{self.count}"}
+        made = request(self.port, "/devices/auto-register", self.enrollment[tenant], body).body
+        assert connect(self.port, made["token"]).status == 200
+        return str(made["token"])
+
+
+@pytest.fixture(scope="module")
+def devices(fast: int, enrollment: dict[str, str]) -> Devices:
+    return Devices(fast, enrollment)
+
+
+def connect(port: int, token: str, **changes: Any) -> Response:
+    return request(port, "/devices/connect", token, {**FACTS, **changes})
+
+
+def fast_answers(port: int, view: str = "device-connect") -> int:
+    """Return how many requests the server has answered on the fast path."""
+    text = request(port, "/metrics").body.decode()
+    match = re.search(rf'^fast_path_answers_total{{view="{view}"}} (\d+)', text, re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def scalar(own: OwnServers, sql: str) -> Any:
+    return own.as_superuser(sql)[0][0]
+
+
+def comparable(response: Response) -> tuple[int, dict[str, str], Any]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    body = response.body
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name not in OWN}
+    return (
+        response.status,
+        {name: value for name, value in headers.items() if name not in OWN},
+        body,
+    )
+
+
+def poll(port: int, token: str, version: str) -> Response:
+    return request(port, POLL, token, headers={"If-None-Match": f'"{version}"'})
+
+
+def test_the_answers_and_their_headers_are_those_of_the_ordinary_way(
+    fast: int, ordinary: int, devices: Devices
+) -> None:
+    token = devices.register()
+    connect(fast, token)
+    version = request(fast, POLL, token).body["version"]
+    for send, view in (
+        (lambda port: connect(port, token), "device-connect"),
+        (lambda port: poll(port, token, version), "my-configuration"),
+        (lambda port: request(port, "/devices/me/update", token), "my-update"),
+    ):
+        send(fast)  # the first answer of a kind is an ordinary one
+        before = fast_answers(fast, view)
+        assert comparable(send(fast)) == comparable(send(ordinary)), view
+        assert fast_answers(fast, view) == before + 1, view
+
+
+def test_a_connect_that_was_answered_is_stored(
+    own: OwnServers, fast: int, devices: Devices
+) -> None:
+    tokens = [devices.register(tenant) for tenant in TENANTS for _ in range(10)]
+    own.as_superuser("UPDATE devices_device SET last_seen = now() - interval '1 minute'")
+    before = fast_answers(fast)
+
+    with ThreadPoolExecutor(20) as callers:
+        statuses = list(callers.map(lambda token: connect(fast, token).status, tokens))
+
+    assert statuses == [200] * 20
+    assert fast_answers(fast) == before + 20
+    old = "SELECT count(*) FROM devices_device WHERE last_seen > now() - interval '30 s'"
+    assert scalar(own, old) == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "column"),
+    [
+        ({"app_version": "2.2.0"}, "app_version"),
+        ({"os_version": "10"}, "os_version"),
+        ({"ip_address": "192.0.2.7"}, "host(ip_address)"),
+    ],
+)
+def test_a_changed_fact_goes_the_ordinary_way(
+    own: OwnServers, fast: int, devices: Devices, changes: dict[str, str], column: str
+) -> None:
+    token = devices.register()
+    before = fast_answers(fast)
+
+    body = connect(fast, token, **changes).body
+
+    assert fast_answers(fast) == before
+    stored = scalar(own, f"SELECT {column} FROM devices_device WHERE id = '{body['device_id']}'")
+    assert [stored] == list(changes.values())
+
+
+def test_an_offline_device_comes_online_with_exactly_one_event(
+    own: OwnServers, fast: int, devices: Devices
+) -> None:
+    token = devices.register()
+    device_id = connect(fast, token).body["device_id"]
+    own.as_superuser(f"UPDATE devices_device SET status = 'offline' WHERE id = '{device_id}'")
+    events = (
+        f"SELECT count(*) FROM events_event WHERE device_id = '{device_id}'"
+        " AND name = 'device.status_changed'"
+    )
+    before = scalar(own, events)
+
+    with ThreadPoolExecutor(20) as callers:
+        statuses = list(callers.map(lambda _: connect(fast, token).status, range(20)))
+
+    assert statuses == [200] * 20
+    assert scalar(own, events) == before + 1
+
+
+def test_a_device_in_quarantine_is_told_so(own: OwnServers, fast: int, devices: Devices) -> None:
+    token = devices.register()
+    device_id = connect(fast, token).body["device_id"]
+    own.as_superuser(f"UPDATE devices_device SET quarantined_at = now() WHERE id = '{device_id}'")
+
+    assert connect(fast, token).body["quarantined"] is True
+    assert request(fast, "/devices/me/update", token).status == 403
+
+
+def test_a_replaced_token_is_refused_at_once(fast: int, devices: Devices) -> None:
+    token = devices.register()
+    assert connect(fast, token).status == 200
+    body = {"serial_number": f"FAST-{devices.count}"}
+    again = request(fast, "/devices/auto-register", devices.enrollment["first"], body)
+
+    assert again.status == 200
+    assert connect(fast, token).status == 401
+    assert connect(fast, again.body["token"]).status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"app_version": "2.1.0\\u0000"}',
+        b'{"app_version": "\\ud800"}',
+        b'{"app_version": 2.1}',
+        b'{"app_version": null, "report_number": "7"}',
+        b'{"report_number": -1}',
+        b'{"report_number": 99999999999999999999}',
+        b'{"ip_address": "300.1.1.1"}',
+        b'{"unknown": 1}',
+        b'["list"]',
+        b"[" * 2000,
+        b"not JSON",
+        b"",
+    ],
+)
+def test_an_unusual_message_is_answered_as_on_the_ordinary_way(
+    fast: int, ordinary: int, devices: Devices, body: bytes
+) -> None:
+    token = devices.register()
+
+    answers = [request(port, "/devices/connect", token, body) for port in (fast, ordinary)]
+
+    assert comparable(answers[0]) == comparable(answers[1])
+
+
+def test_a_locked_device_delays_no_other(own: OwnServers, fast: int, devices: Devices) -> None:
+    locked, other = devices.register("first"), devices.register("second")
+    device_id = connect(fast, locked).body["device_id"]
+    with ThreadPoolExecutor(1) as callers:
+        with locked_row(own, device_id):
+            waiting = callers.submit(connect, fast, locked)
+            before = fast_answers(fast)
+            assert [connect(fast, other).status for _ in range(10)] == [200] * 10
+            assert fast_answers(fast) == before + 10
+            assert not waiting.done()
+        assert waiting.result().status == 200
+
+
+@contextmanager
+def locked_row(own: OwnServers, device_id: str) -> Iterator[None]:
+    connection = psycopg2.connect(own.environment["DATABASE_URL"])
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("SET provisioning.scope = '*'")
+        cursor.execute("SELECT FROM devices_device WHERE id = %s FOR UPDATE", [device_id])
+        yield
+        connection.rollback()
+
+
+def test_the_limit_of_a_device_holds(fast: int, devices: Devices) -> None:
+    token = devices.register()
+
+    with ThreadPoolExecutor(8) as callers:
+        statuses = list(callers.map(lambda _: connect(fast, token).status, range(800)))
+
+    assert 429 in statuses
+    assert 550 <= statuses.count(200) <= 660
+
+
+def test_fast_answers_return_after_the_database_was_away(
+    own: OwnServers, fast: int, devices: Devices
+) -> None:
+    token = devices.register()
+    own.kill("postgres")
+    try:
+        assert connect(fast, token).status == 503
+    finally:
+        own.start("postgres")
+
+    wait_until(lambda: connect(fast, token).status == 200, timeout=10)
+    before = fast_answers(fast)
+    wait_until(lambda: connect(fast, token).status == 200 and fast_answers(fast) > before)
+
+
+def test_the_connection_of_the_fast_path_obeys_row_level_security(own: OwnServers) -> None:
+    names = own.as_superuser(
+        "SELECT DISTINCT usename, application_name FROM pg_stat_activity"
+        " WHERE application_name = 'provisioning-web-fast'"
+    )
+    assert names == [("provisioning", "provisioning-web-fast")]
+    assert (
+        json.dumps(
+            own.as_superuser("SELECT rolbypassrls FROM pg_roles WHERE rolname = 'provisioning'")
+        )
+        == "[[false]]"
+    )
