@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,33 @@ class Response:
 
 
 class OwnServers:
-    """The servers of one test module. They use a data folder of their own."""
+    """The servers of one test module. They use a data folder of their own.
 
-    def __init__(self, var: Path) -> None:
+    Args:
+        original: the stopped servers whose data is copied.
+    """
+
+    def __init__(self, var: Path, original: "OwnServers | None" = None) -> None:
         self.var = var
         self.endpoints: Endpoints = endpoints.with_free_ports(var)
+        if original is not None:
+            self._copy_data(original.endpoints)
         self.programs = {
             program.name: program for program in servers.programs(self.endpoints, durable=True)
         }
         self.running: dict[str, tuple[Program, subprocess.Popen[str]]] = {}
         self.logs = var / "logs"
         self.logs.mkdir()
+
+    def _copy_data(self, original: Endpoints) -> None:
+        self.endpoints = replace(
+            self.endpoints,
+            postgres_password=original.postgres_password,
+            superuser_password=original.superuser_password,
+        )
+        data = Path(original.folder) / "postgres"
+        # Unlike shutil.copytree, cp keeps the owner of the files.
+        subprocess.run(["cp", "-a", str(data), self.endpoints.folder], check=True)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -134,18 +151,37 @@ class OwnServers:
     def stop(self) -> None:
         stop(self.running.values())
 
+    def delete(self) -> None:
+        """Delete the data, which may be outside of the folder of the test run."""
+        shutil.rmtree(self.endpoints.folder, ignore_errors=True)
+
 
 @contextmanager
-def own_servers(folder: Path) -> Iterator[OwnServers]:
-    """Yield running servers with a migrated database."""
+def migrated_servers(folder: Path) -> Iterator[OwnServers]:
+    """Yield stopped servers with a migrated database, which `own_servers` copies."""
     own = OwnServers(folder / "var")
     try:
         own.start("postgres")
         own.start("valkey")
         own.manage("migrate", "--no-input", "--verbosity=0")
+        own.stop()
         yield own
     finally:
         own.stop()
+        own.delete()
+
+
+@contextmanager
+def own_servers(folder: Path, migrated: OwnServers) -> Iterator[OwnServers]:
+    """Yield running servers with a migrated database."""
+    own = OwnServers(folder / "var", migrated)
+    try:
+        own.start("postgres")
+        own.start("valkey")
+        yield own
+    finally:
+        own.stop()
+        own.delete()
 
 
 def request(

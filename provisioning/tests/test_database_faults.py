@@ -21,8 +21,8 @@ UUID = "01234567-89ab-7def-8123-456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    with own_servers(tmp_path_factory.mktemp("database_faults")) as own:
+def own(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[OwnServers]:
+    with own_servers(tmp_path_factory.mktemp("database_faults"), migrated) as own:
         yield own
 
 

@@ -269,8 +269,8 @@ class Protected:
         }
 
 
-@pytest.fixture
-def protected() -> Protected:
+@pytest.fixture(scope="module")
+def protected(module_transaction: None) -> Protected:
     tenant = TenantFactory.create(name="Protected Tenant")
     site = SiteFactory.create(tenant=tenant, name="Protected Site")
     device = DeviceFactory.create(tenant=tenant, name="Protected Device", site=site)

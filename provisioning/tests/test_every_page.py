@@ -118,8 +118,8 @@ PAGES = sorted(set(pages(get_resolver())))
 FORM_DATA = {"post": "yes", "confirmed": "yes", "name": "changed", "role": "viewer"}
 
 
-@pytest.fixture
-def protected() -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def protected(module_transaction: None) -> dict[str, Any]:
     """Create and return a row of each model that the portal shows, by `app.model`."""
     now = datetime.now(UTC)
     tenant = TenantFactory.create(name=NAME)
@@ -355,7 +355,8 @@ def test_actions_and_searches_of_another_tenant_reach_no_row(
                 response = client.post(url, {**data, **values})
                 assert_no_protected_data(response, f"{label} {name}")
         long_id = [shown_id(row)] if len(shown_id(row)) > 8 else []
-        searches = [("q", value) for value in (*PROTECTED_VALUES, *long_id)]
+        words = (*PROTECTED_VALUES, *long_id) if admin.site._registry[model].search_fields else ()
+        searches = [("q", value) for value in words]
         searches += [(name, NAME) for name in ("tag", "name", "model")]
         searches += [(name, value) for name in ("id", "tenant") for value in long_id]
         for parameter, value in searches:

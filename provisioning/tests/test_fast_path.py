@@ -22,8 +22,8 @@ TENANTS = ("first", "second")
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    with own_servers(tmp_path_factory.mktemp("fast_path")) as own:
+def own(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[OwnServers]:
+    with own_servers(tmp_path_factory.mktemp("fast_path"), migrated) as own:
         yield own
 
 

@@ -27,8 +27,8 @@ def small_disk() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnServers]:
-    with own_servers(tmp_path) as own:
+def own(tmp_path: Path, migrated: OwnServers) -> Iterator[OwnServers]:
+    with own_servers(tmp_path, migrated) as own:
         yield own
 
 
@@ -53,8 +53,10 @@ def test_a_host_with_a_wrong_clock_stores_the_time_of_the_database(own: OwnServe
 
 
 @requires_tools("mount", "fallocate")
-def test_a_full_disk_makes_the_server_unready_until_there_is_space(small_disk: Path) -> None:
-    with own_servers(small_disk) as own, own.serving() as port:
+def test_a_full_disk_makes_the_server_unready_until_there_is_space(
+    small_disk: Path, migrated: OwnServers
+) -> None:
+    with own_servers(small_disk, migrated) as own, own.serving() as port:
         token = device_token(own, port)
         filler = small_disk / "filler"
         free = int(subprocess.check_output(["stat", "-f", "-c", "%a", str(small_disk)])) * 4096

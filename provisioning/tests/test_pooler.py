@@ -17,8 +17,8 @@ pytestmark = tool_marks("pgbouncer")
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    with own_servers(tmp_path_factory.mktemp("pooler")) as own:
+def own(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[OwnServers]:
+    with own_servers(tmp_path_factory.mktemp("pooler"), migrated) as own:
         yield own
 
 

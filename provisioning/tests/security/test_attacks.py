@@ -55,10 +55,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[Site]:
     limits = {"RATE_ADDRESS": "200/min", "RATE_REFUSED": "100/min"}
     with (
-        own_servers(tmp_path_factory.mktemp("attacks")) as own,
+        own_servers(tmp_path_factory.mktemp("attacks"), migrated) as own,
         own.serving("web", **limits) as web,
         own.serving("stream", STREAM_WORKERS="1") as stream,
     ):

@@ -1,0 +1,38 @@
+"""Fixtures shared by the tests of all endpoints, pages and servers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import override_settings
+
+from provisioning.tests.own_servers import OwnServers, migrated_servers
+from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
+    """Stopped servers with a migrated database, which `own_servers` copies."""
+    with migrated_servers(tmp_path_factory.mktemp("migrated")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def module_transaction(
+    django_db_setup: None, django_db_blocker: Any, authority: Path
+) -> Iterator[None]:
+    """Let the tests of a module share rows. The tests run in savepoints of one transaction."""
+    outermost: Any = transaction.atomic()
+    outermost._from_testcase = True  # as in Django's TestCase, which allows durable blocks
+    with (
+        django_db_blocker.unblock(),
+        override_settings(CERTIFICATES_ROOT=str(authority)),
+        tenant_scope(None),
+        every_tenant_scope(),
+        caller_scope(SYSTEM),
+        outermost,
+    ):
+        yield
+        transaction.set_rollback(True)
