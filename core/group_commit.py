@@ -5,9 +5,12 @@ for nothing, and on a busy server one statement serves hundreds of requests.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
 
 Q = TypeVar("Q")  # a question
 R = TypeVar("R")  # an answer
@@ -64,6 +67,8 @@ class GroupCommit(Generic[Q, R]):
         answers: Mapping[int, R] = {}
         try:
             answers = await self._run([question for question, _ in batch])
+        except Exception:
+            logger.exception("A batch of %d questions has failed", len(batch))
         finally:
             for position, (_, answer) in enumerate(batch):
                 if not answer.done():  # the caller may have given up

@@ -119,21 +119,14 @@ class Limit:
             self._denied[key] = now + min(wait, 1.0)
         return wait
 
-    def spend_locally(self, key: str) -> bool:
-        """Count one request of a key, if this needs no request to Redis.
-
-        Returns:
-            False if nothing was counted, because `spend` has to count the request.
-        """
+    def _local_count(self, key: str) -> int | None:
+        """Return the count after another request; None if Redis has to count the request."""
         rate = settings.RATES[self.name]
         if rate is None:
-            return True
+            return 0
         self._reset_if_needed(int(time.monotonic() // rate.seconds))
         count = self._counts.get(key, 0) + 1
-        if count >= rate.most // BATCHES or key in self._denied:
-            return False
-        self._counts[key] = count
-        return True
+        return None if count >= rate.most // BATCHES or key in self._denied else count
 
     def _count_in_redis(self, key: str, rate: Rate, *, cost: int) -> float | None:
         try:
@@ -151,6 +144,21 @@ class Limit:
         if window != self._window or len(self._counts) > MAX_KEYS:
             self._window = window
             self._counts, self._denied = {}, {}
+
+
+def spend_locally(*limits: tuple[Limit, str]) -> bool:
+    """Count one request of a key in each limit, if this needs no request to Redis.
+
+    Returns:
+        False if nothing was counted, because `Limit.spend` has to count the request.
+    """
+    counts = [limit._local_count(key) for limit, key in limits]
+    if None in counts:
+        return False
+    for (limit, key), count in zip(limits, counts, strict=True):
+        if count:
+            limit._counts[key] = count
+    return True
 
 
 _redis_retry_at = 0.0

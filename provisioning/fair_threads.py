@@ -84,6 +84,15 @@ class FairThreads(Generic[A]):
             self._refusals.add(limited, answer, until=time.monotonic() + seconds)
         return answer
 
+    def refuses(self, credential: str, method: str, path: str) -> bool:
+        """Return True if the answer to such a request of the caller is 429 at the moment."""
+        key = str(hash(credential)), f"{method} {path}"
+        return self._refusals.get(key, time.monotonic()) is not None
+
+    def note_accepted(self, credential: str, tenant: str) -> None:
+        """Note that a credential is valid. Its requests are a caller of their own from now on."""
+        self._known.add(credential, tenant)
+
     async def _in_turn(self, environ: dict[str, Any], caller: str, tenant: str) -> A:
         if not self._pacing.applies(caller):
             await self._queue.acquire(caller, tenant)

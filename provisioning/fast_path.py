@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from random import getrandbits
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 from django.conf import settings
@@ -24,9 +25,10 @@ from django.urls import resolve
 
 from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
 from core.group_commit import GroupCommit, QueueFull
+from core.limits import spend_locally
 from devices.registry.models import DeviceToken
-from provisioning.observability import FAST_ANSWERS, REQUESTS, SECONDS
-from provisioning.refusals import Overloaded
+from provisioning.fair_threads import FairThreads
+from provisioning.observability import FAST_ANSWERS, REQUESTS, SECONDS, log_request
 from tenants import tokens
 from tenants.api.throttles import BY_TENANT, BY_TOKEN
 from tenants.middleware import forwarded_address, is_trusted
@@ -35,8 +37,9 @@ from tenants.postgresql.row_security import SETTING
 MAX_BATCH = 500
 MAX_WAITING = 2000
 ANSWERED_WITHIN = 2.0  # seconds; then a batch goes the ordinary way
-REST_SECONDS = 1.0  # without fast answers, after a batch has failed
+REST_SECONDS = 5.0  # without fast answers, after a batch has failed
 MAX_TEMPLATES = 1000
+MAX_HEADER = 200  # characters of the headers that are kept
 SCHEME = "Bearer "
 PARAMETERS = {
     SETTING: "*",
@@ -48,43 +51,62 @@ PARAMETERS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
+# Parameters of `DATABASE_URL` that asyncpg knows too. The others concern libpq.
+CONNECTION_OPTIONS = {
+    "passfile",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslmode",
+    "sslpassword",
+    "sslrootcert",
+    "target_session_attrs",
+}
 # Each answer has its own values of these headers.
 OWN_HEADERS = {"x-request-id", "content-length", "etag"}
 
 logger = logging.getLogger(__name__)
-requests_log = logging.getLogger("provisioning.request")
 
 Headers = list[tuple[str, str]]
 Origin = tuple[str, str, str, bool]  # scheme, host, forwarded scheme, whether of a trusted proxy
 
 
 class FastPath:
-    """The fast answers of one server process. It is used by one event loop."""
+    """The fast answers of one server process. It is used by one event loop.
 
-    def __init__(self, kinds: Sequence[FastKind]) -> None:
+    Args:
+        threads: answer the other requests. They know which callers were refused a moment ago.
+    """
+
+    def __init__(self, kinds: Sequence[FastKind], threads: FairThreads[Any]) -> None:
         self._kinds = {(kind.method, kind.path): _Line(kind) for kind in kinds}
+        self._threads = threads
 
     async def answer(self, scope: Any, body: bytes) -> tuple[int, Headers, bytes] | None:
-        """Return the answer, or None if the request goes the ordinary way.
-
-        Raises:
-            Overloaded: too many requests are waiting.
-        """
+        """Return the answer, or None if the request goes the ordinary way."""
         line = self._kinds.get((scope.method, scope.path))
         if line is None or scope.query_string or not settings.FAST_PATH:
             return None
         started = time.perf_counter()
-        template = line.templates.get(_origin(scope))
+        origin = _origin(scope)
+        template = None if origin is None else line.templates.get(origin)
         request = None if template is None else _request(scope, body)
         if request is None or template is None:
+            return None
+        credential = scope.headers.get("authorization")
+        if self._threads.refuses(credential, scope.method, scope.path):
             return None
         answer = await line.ask(request)
         if answer is None or not _count(answer):
             return None
+        self._threads.note_accepted(credential, answer.tenant_id)
         line.requests.inc()
         line.answers.inc()
-        line.seconds.observe(time.perf_counter() - started)
-        requests_log.debug("%s %s %d", scope.method, scope.path, line.kind.status)
+        seconds = time.perf_counter() - started
+        line.seconds.observe(seconds)
+        log_request(scope.method, scope.path, line.kind.status, seconds)
         headers = [*template, *answer.headers.items(), ("x-request-id", f"{getrandbits(128):032x}")]
         return line.kind.status, headers, answer.content
 
@@ -94,9 +116,11 @@ class FastPath:
         if line is None or status != line.kind.status:
             return
         origin = _origin(scope)
-        if origin not in line.templates:
-            if len(line.templates) >= MAX_TEMPLATES:
-                line.templates.clear()
+        if (
+            origin is not None
+            and origin not in line.templates
+            and len(line.templates) < MAX_TEMPLATES
+        ):
             lower = ((name.lower(), value) for name, value in headers)
             line.templates[origin] = [pair for pair in lower if pair[0] not in OWN_HEADERS]
 
@@ -126,8 +150,8 @@ class _Line:
             return None
         try:
             row = await self._batches.ask((request.digest, *parameters))
-        except QueueFull:
-            raise Overloaded from None
+        except QueueFull:  # callers take turns on the ordinary way
+            return None
         if row is None:
             return None
         try:
@@ -136,6 +160,8 @@ class _Line:
             return None
 
     async def _run(self, batch: Sequence[tuple[Any, ...]]) -> Mapping[int, Row]:
+        if time.monotonic() < self._rests_until:
+            return {}
         try:
             async with asyncio.timeout(ANSWERED_WITHIN):
                 if self._connection is None or self._connection.is_closed():
@@ -144,8 +170,8 @@ class _Line:
                 rows = await self._statement.fetch(
                     *(list(column) for column in zip(*batch, strict=True))
                 )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            logger.warning("Fast answers rest: %s", error)
+        except Exception as error:  # whatever the cause, the ordinary way answers the batch
+            logger.warning("Fast answers rest: %r", error)
             self._rests_until = time.monotonic() + REST_SECONDS
             if self._connection is not None:
                 self._connection.terminate()
@@ -155,7 +181,19 @@ class _Line:
 
 
 def _connect() -> Any:
-    return asyncpg.connect(settings.DATABASE_URL, server_settings=PARAMETERS)
+    database = settings.DATABASES["default"]
+    options = {
+        name: value for name, value in database["OPTIONS"].items() if name in CONNECTION_OPTIONS
+    }
+    return asyncpg.connect(
+        f"postgresql://?{urlencode(options)}",
+        host=database["HOST"] or None,
+        port=database["PORT"] or None,
+        user=database["USER"] or None,
+        password=database["PASSWORD"] or None,
+        database=database["NAME"],
+        server_settings=PARAMETERS,
+    )
 
 
 def _request(scope: Any, body: bytes) -> FastRequest | None:
@@ -169,19 +207,19 @@ def _request(scope: Any, body: bytes) -> FastRequest | None:
     token = credential[len(SCHEME) :]
     if tokens.prefix_of(token) != DeviceToken.prefix or "content-encoding" in scope.headers:
         return None
-    address = _address(_peer(scope.client), ",".join(scope.headers.get_all("x-forwarded-for")))
+    forwarded_for = ",".join(scope.headers.get_all("x-forwarded-for"))
+    if len(forwarded_for) > MAX_HEADER:
+        return None
+    address = _address(_peer(scope.client), forwarded_for)
     return FastRequest(tokens.digest(token), address, body, header)
 
 
-def _origin(scope: Any) -> Origin:
+def _origin(scope: Any) -> Origin | None:
     """Return what the headers of an answer, or a redirect instead of it, depend on."""
-    headers = scope.headers
-    return (
-        scope.scheme,
-        headers.get("host") or "",
-        headers.get("x-forwarded-proto") or "",
-        _is_trusted(_peer(scope.client)),
-    )
+    hosts, schemes = (scope.headers.get_all(name) for name in ("host", "x-forwarded-proto"))
+    if len(hosts) != 1 or len(schemes) > 1 or len("".join((*hosts, *schemes))) > MAX_HEADER:
+        return None
+    return scope.scheme, hosts[0], "".join(schemes), _is_trusted(_peer(scope.client))
 
 
 @lru_cache(maxsize=10_000)
@@ -201,5 +239,4 @@ def _peer(client: str) -> str:
 
 def _count(answer: FastAnswer) -> bool:
     """Count the request. Return False if this needs Redis, or a limit is exceeded."""
-    by_device = BY_TOKEN["device"].spend_locally(answer.device_id)
-    return by_device and BY_TENANT.spend_locally(answer.tenant_id)
+    return spend_locally((BY_TOKEN["device"], answer.device_id), (BY_TENANT, answer.tenant_id))

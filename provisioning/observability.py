@@ -58,17 +58,16 @@ class RequestLogMiddleware:
         method = request.method if request.method in METHODS else "other"
         REQUESTS.labels(method, view, response.status_code).inc()
         SECONDS.labels(view).observe(seconds)
-        level = logging.INFO if response.status_code >= 400 or seconds > 1 else logging.DEBUG
-        if logger.isEnabledFor(level):
-            logger.log(
-                level,
-                "%s %s %d",
-                request.method,
-                request.path,
-                response.status_code,
-                extra={"milliseconds": round(seconds * 1000, 1)},
-            )
+        log_request(str(request.method), request.path, response.status_code, seconds)
         return response
+
+
+def log_request(method: str, path: str, status: int, seconds: float) -> None:
+    """Log a request. See `RequestLogMiddleware`."""
+    level = logging.INFO if status >= 400 or seconds > 1 else logging.DEBUG
+    if logger.isEnabledFor(level):
+        milliseconds = round(seconds * 1000, 1)
+        logger.log(level, "%s %s %d", method, path, status, extra={"milliseconds": milliseconds})
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

@@ -55,8 +55,9 @@ class Application:
 
     def __init__(self) -> None:
         self.uploads = UploadReceiver(files)
-        self.fast = FastPath([FastConnect(), FastConfigurationPoll(), FastUpdatePoll()])
         self.threads: FairThreads[Answer] = FairThreads(_answer, threads=settings.WEB_THREADS)
+        kinds = [FastConnect(), FastConfigurationPoll(), FastUpdatePoll()]
+        self.fast = FastPath(kinds, self.threads)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":

@@ -201,6 +201,9 @@ def test_a_replaced_token_is_refused_at_once(fast: int, devices: Devices) -> Non
         b'{"report_number": -1}',
         b'{"report_number": 99999999999999999999}',
         b'{"ip_address": "300.1.1.1"}',
+        b'{"ip_address": "fe80::1%wlan0"}',
+        b'{"ip_address": "::1%\\u0000"}',
+        '{"app_version": "2.1.0"}'.encode("utf-16"),
         b'{"unknown": 1}',
         b'["list"]',
         b"[" * 2000,
@@ -216,6 +219,16 @@ def test_an_unusual_message_is_answered_as_on_the_ordinary_way(
     answers = [request(port, "/devices/connect", token, body) for port in (fast, ordinary)]
 
     assert comparable(answers[0]) == comparable(answers[1])
+
+
+def test_no_message_stops_the_fast_answers_of_others(fast: int, devices: Devices) -> None:
+    unusual, other = devices.register("first"), devices.register("second")
+    connect(fast, other)
+    for address in ("fe80::1%wlan0", "::1%\u0000", "\ud800"):
+        connect(fast, unusual, ip_address=address)
+        before = fast_answers(fast)
+        assert connect(fast, other).status == 200
+        assert fast_answers(fast) == before + 1, address
 
 
 def test_a_locked_device_delays_no_other(own: OwnServers, fast: int, devices: Devices) -> None:

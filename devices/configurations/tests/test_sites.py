@@ -216,3 +216,19 @@ def test_the_portal_lists_the_layers_of_sites_and_edits_them(
     assert "Site North / Shop" in listed
     assert "Add a layer for a site:" in listed
     assert "Configuration: Site Shop" in editor.content.decode()
+
+
+def test_the_first_site_with_a_time_zone_concerns_new_devices_at_once(
+    tenant: Tenant, now: datetime
+) -> None:
+    def version(device: Device) -> object:
+        with tenant_scope(tenant.pk):
+            return presence.connect(device=device, report=ConnectReport(), now=now)[
+                "configuration_version"
+            ]
+
+    assert version(DeviceFactory.create(tenant=tenant)) is None
+    with tenant_scope(tenant.pk):
+        site = sites.create(name="Berlin", time_zone="Europe/Berlin", now=now)
+    device = DeviceFactory.create(tenant=tenant, site=site)
+    assert version(device) == version_of({"time_zone": "Europe/Berlin"})

@@ -15,6 +15,7 @@ from devices.registry.services.presence import connect_fields
 TEXTS = ("app_version", "os_version", "boot_id")
 FIELDS = {*TEXTS, "ip_address", "report_number"}
 MAX_BODY = 2048  # bytes
+JSON_TYPES = {"application/json", "application/json;charset=utf-8"}
 # The answer depends on these columns of the device.
 DEVICE_FIELDS = ("id", "tenant_id", "quarantined_at", "model")
 _DEVICE = ", ".join(f"device.{name}" for name in DEVICE_FIELDS)
@@ -68,7 +69,7 @@ class FastConnect(FastKind):
 
     def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
         kind = request.header("content-type")
-        if kind is None or not kind.startswith("application/json"):
+        if kind is None or kind.lower().replace(" ", "") not in JSON_TYPES:
             return None
         message = _message(request.body) if len(request.body) <= MAX_BODY else None
         if message is None:
@@ -94,7 +95,7 @@ class _Message(NamedTuple):
 def _message(body: bytes) -> _Message | None:
     """Return a usual message, None if the ordinary way must look at it."""
     try:
-        message = json.loads(body)
+        message = json.loads(body.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict) or not message.keys() <= FIELDS:
@@ -114,7 +115,7 @@ def _message(body: bytes) -> _Message | None:
 
 
 def _normalised(address: Any) -> str | None:
-    if not isinstance(address, str):
+    if not isinstance(address, str) or "%" in address:  # PostgreSQL knows no zones
         return None
     try:
         return str(ip_address(address))

@@ -20,6 +20,7 @@ from devices.registry.models import Device, EnrollmentToken, Site
 from devices.registry.models.sites import MAX_LEVELS
 from events.domain_events import Changes
 from events.services.outbox import record
+from tenants import revisions
 from tenants.context import current_tenant_id
 
 _opening_hours = Draft202012Validator(weekly_times.schema(weekly_times.MAX_TIMES))
@@ -41,6 +42,8 @@ def create(*, now: datetime, **fields: Any) -> Site:
     _validate(site)
     site.path = _path(site)
     site.save(force_insert=True)
+    if site.time_zone:  # it is a layer of the configuration
+        revisions.increment()
     record([SiteCreated(**_event_fields(site, now))])
     return site
 
