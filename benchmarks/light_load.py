@@ -16,24 +16,16 @@ SUCCESSES = (b"HTTP/1.1 2", b"HTTP/1.1 304")
 HEAD_END = b"\r\n\r\n"
 
 
-def run(
-    port: int,
-    requests: Sequence[bytes],
-    *,
-    connections: int,
-    seconds: float,
-    rate: float | None = None,
-) -> LoadResult:
+def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> LoadResult:
     """Send the requests in turn over some connections and measure the latencies.
 
     Args:
         requests: requests whose answers fit into one read.
-        rate: requests per second in all; None sends as many as are answered.
     """
     context = multiprocessing.get_context("fork")
     results: Queue[LoadResult] = context.Queue()
     process = context.Process(
-        target=lambda: results.put(_run(port, requests, connections, seconds, rate))
+        target=lambda: results.put(_run(port, requests, connections, seconds))
     )
     process.start()
     result = results.get(timeout=seconds + 60)
@@ -41,9 +33,7 @@ def run(
     return result
 
 
-def _run(
-    port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None
-) -> LoadResult:
+def _run(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> LoadResult:
     poll, sockets = select.epoll(), {}
     for _ in range(connections):
         connection = socket.create_connection(("127.0.0.1", port))
@@ -59,15 +49,14 @@ def _run(
     while True:
         now = clock()
         if now < until:
-            allowed = len(idle) if rate is None else int((now - start) * rate) - sent
-            for _ in range(min(allowed, len(idle))):
+            while idle:
                 number = idle.pop()
                 sockets[number].send(requests[sent % len(requests)])
                 sent_at[number] = clock()
                 sent += 1
         elif not sent_at or now > last:
             break
-        for number, _ in poll.poll(0.001 if rate else 0.1):
+        for number, _ in poll.poll(0.1):
             answer = sockets[number].recv(65536)
             latencies.append(clock() - sent_at.pop(number))
             failed += not answer.startswith(SUCCESSES)

@@ -5,7 +5,8 @@ them as long as the tenant's revision is the same. The revision is read together
 device's credential, so this needs no query of its own.
 
 Whoever changes such a fact increments the revision in the same transaction, before it locks
-rows of devices.
+rows of devices, and does not read the fact afterwards: the transaction may be rolled back, and
+its revision given to another change.
 """
 
 from collections.abc import Callable
