@@ -10,7 +10,8 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks import load
-from benchmarks.connect import create_bare_table, create_devices
+from benchmarks.connect import create_bare_table
+from benchmarks.fleet import create_devices
 from benchmarks.stage import web
 from devices.configurations.documents import version_of
 from devices.configurations.models import Round

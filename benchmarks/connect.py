@@ -1,13 +1,10 @@
 """`POST /devices/connect` through the whole stack, compared with one bare UPDATE."""
 
 from django.db import connection
-from django.utils import timezone
 
 from benchmarks import load
+from benchmarks.fleet import create_devices
 from benchmarks.stage import web
-from devices.registry.models import Device, DeviceToken
-from tenants import tokens
-from tenants.models import Tenant
 
 DEVICES = 1000
 CONNECTIONS = 16
@@ -38,31 +35,6 @@ def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
     with web(application, PORT):
         load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
         return load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
-
-
-def create_devices(size: int) -> list[str]:
-    """Create online devices. Return their tokens."""
-    now = timezone.now()
-    tenant = Tenant.objects.create(slug="bench", name="Bench")
-    devices = Device.every_tenant.bulk_create(
-        Device(
-            tenant=tenant,
-            name=f"TV-{number}",
-            status="online",
-            last_seen=now,
-            ip_address="127.0.0.1",
-            app_version="2.1.0",
-            os_version="9",
-            registered_at=now,
-        )
-        for number in range(size)
-    )
-    device_tokens = [tokens.make(DeviceToken.prefix) for _ in devices]
-    DeviceToken.every_tenant.bulk_create(
-        DeviceToken(tenant=tenant, device=device, digest=tokens.digest(token), issued_at=now)
-        for device, token in zip(devices, device_tokens, strict=True)
-    )
-    return device_tokens
 
 
 def create_bare_table() -> None:

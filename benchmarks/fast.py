@@ -5,15 +5,10 @@ reports another version, so that it goes the ordinary way.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-
-from django.utils import timezone
 
 from benchmarks import light_load, load
+from benchmarks.fleet import create_devices
 from benchmarks.stage import web
-from devices.registry.models import Device, DeviceToken, NextSteps
-from tenants import tokens
-from tenants.models import Tenant
 
 TENANTS, DEVICES = 100, 20_000
 SECONDS = 8.0
@@ -23,7 +18,7 @@ POLL_HEADERS = f'If-None-Match: "{VERSION}"\r\n'
 
 
 def main() -> None:
-    devices = create_fleet(timezone.now())
+    devices = create_devices(DEVICES, tenants=TENANTS, configuration_version=VERSION)
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
     other = b'{"app_version": "2.1.1", "os_version": "9"}'
     connects = [
@@ -39,38 +34,6 @@ def main() -> None:
         _report(f"connect, {connections} connections", connects, connections, bare)
     _report("configuration poll (304)", polls, 128, bare)
     _report("update poll (204)", updates, 128, bare)
-
-
-def create_fleet(now: datetime) -> list[str]:
-    """Create online devices in many tenants. Return their tokens."""
-    tenants = Tenant.objects.bulk_create(
-        Tenant(slug=f"bench-{number}", name="Bench") for number in range(TENANTS)
-    )
-    devices = Device.every_tenant.bulk_create(
-        Device(
-            tenant=tenants[number % TENANTS],
-            name=f"TV-{number}",
-            status="online",
-            last_seen=now,
-            ip_address="127.0.0.1",
-            app_version="2.1.0",
-            os_version="9",
-            registered_at=now,
-        )
-        for number in range(DEVICES)
-    )
-    NextSteps.every_tenant.bulk_create(
-        NextSteps(tenant_id=device.tenant_id, device=device, configuration_version=VERSION)
-        for device in devices
-    )
-    device_tokens = [tokens.make(DeviceToken.prefix) for _ in devices]
-    DeviceToken.every_tenant.bulk_create(
-        DeviceToken(
-            tenant_id=device.tenant_id, device=device, digest=tokens.digest(token), issued_at=now
-        )
-        for device, token in zip(devices, device_tokens, strict=True)
-    )
-    return device_tokens
 
 
 def _report(name: str, requests: Sequence[bytes], connections: int, bare: load.LoadResult) -> None:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks import load
-from benchmarks.connect import create_devices
+from benchmarks.fleet import create_devices
 from benchmarks.stage import web
 from devices.metrics.measures import FIELDS
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics

@@ -18,7 +18,8 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks import load
-from benchmarks.connect import create_bare_table, create_devices
+from benchmarks.connect import create_bare_table
+from benchmarks.fleet import create_devices
 from benchmarks.million import INSERT_DEVICES
 from benchmarks.stage import web
 from core.uploads import UploadedFile

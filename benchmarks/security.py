@@ -16,7 +16,7 @@ from cryptography.x509 import OCSPNonce, ocsp
 
 from accounts.services.tokens import issue_api_token
 from benchmarks import load
-from benchmarks.connect import create_devices
+from benchmarks.fleet import create_devices
 from benchmarks.stage import web
 from certificates.services.device_certificates import DeviceCertificatesService
 from core import clock
@@ -32,12 +32,13 @@ PORT = 8979
 SECONDS = 20.0
 ATTACKERS = 16  # connections
 ATTACK_INTERVAL = 0.016  # seconds between two requests of a connection: 1,000/s in total
-VICTIMS = 4
+VICTIMS = 4  # connections
+DEVICES = 20_000  # of the victims; a device connects about once a minute
 
 
 def main() -> None:
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    victims = [load.post("/devices/connect", body, token) for token in create_devices(2000)]
+    victims = [load.post("/devices/connect", body, token) for token in create_devices(DEVICES)]
     attacks = _attacks(*_attacker())
     with web("provisioning.rsgi:app", PORT):
         load.run(PORT, victims, connections=VICTIMS, seconds=2)  # warm-up
