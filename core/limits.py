@@ -11,8 +11,9 @@ may exceed the limit by at most a twentieth of it. Limits below 40 are exact.
 import logging
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self
 
 from django.conf import settings
@@ -114,19 +115,37 @@ class Limit:
         else:
             # The requests allowed so far are not counted in Redis yet. Keep them.
             self._counts[key] = max(0, count - cost)
-            # Try again after one second at the latest, because other processes may need
-            # less by then.
-            self._denied[key] = now + min(wait, 1.0)
+            self._deny(key, wait)
         return wait
 
-    def _local_count(self, key: str) -> int | None:
-        """Return the count after another request; None if Redis has to count the request."""
+    def may_spend_ahead(self, key: str) -> bool:
+        """Return False if a request of the key has to wait for its count in Redis."""
+        rate = settings.RATES[self.name]
+        return rate is None or (key not in self._denied and rate.most >= 2 * BATCHES)
+
+    def spend_ahead(self, key: str) -> Callable[[], None] | None:
+        """Count one request without a request to Redis.
+
+        Returns:
+            None, or a function that counts a batch in Redis. The caller runs it in a thread.
+        """
         rate = settings.RATES[self.name]
         if rate is None:
-            return 0
+            return None
         self._reset_if_needed(int(time.monotonic() // rate.seconds))
         count = self._counts.get(key, 0) + 1
-        return None if count >= rate.most // BATCHES or key in self._denied else count
+        is_full = count >= rate.most // BATCHES
+        self._counts[key] = 0 if is_full else count
+        return partial(self._count_batch, key, rate, count) if is_full else None
+
+    def _count_batch(self, key: str, rate: Rate, count: int) -> None:
+        if wait := self._count_in_redis(key, rate, cost=count):
+            self._counts[key] = self._counts.get(key, 0) + count
+            self._deny(key, wait)
+
+    def _deny(self, key: str, wait: float) -> None:
+        # Try again after one second at the latest, because other processes may need less by then.
+        self._denied[key] = time.monotonic() + min(wait, 1.0)
 
     def _count_in_redis(self, key: str, rate: Rate, *, cost: int) -> float | None:
         try:
@@ -146,19 +165,19 @@ class Limit:
             self._counts, self._denied = {}, {}
 
 
-def spend_locally(*limits: tuple[Limit, str]) -> bool:
-    """Count one request of a key in each limit, if this needs no request to Redis.
+def spend_ahead(*limits: tuple[Limit, str]) -> list[Callable[[], None]] | None:
+    """Count one request of a key in each limit, before Redis has confirmed it.
+
+    So a process may exceed a limit by two twentieths.
 
     Returns:
-        False if nothing was counted, because `Limit.spend` has to count the request.
+        functions that count in Redis, usually none, see `Limit.spend_ahead`. None if nothing was
+        counted, because `Limit.spend` has to count the request.
     """
-    counts = [limit._local_count(key) for limit, key in limits]
-    if None in counts:
-        return False
-    for (limit, key), count in zip(limits, counts, strict=True):
-        if count:
-            limit._counts[key] = count
-    return True
+    if not all(limit.may_spend_ahead(key) for limit, key in limits):
+        return None
+    batches = (limit.spend_ahead(key) for limit, key in limits)
+    return [batch for batch in batches if batch is not None]
 
 
 _redis_retry_at = 0.0

@@ -89,9 +89,10 @@ class FairThreads(Generic[A]):
         key = str(hash(credential)), f"{method} {path}"
         return self._refusals.get(key, time.monotonic()) is not None
 
-    def note_accepted(self, credential: str, tenant: str) -> None:
-        """Note that a credential is valid. Its requests are a caller of their own from now on."""
+    def note_fast_answer(self, credential: str, tenant: str) -> None:
+        """Note a request that needed no thread. Its caller is valid, and active like others."""
         self._known.add(credential, tenant)
+        self._pacing.note_start(credential)
 
     async def _in_turn(self, environ: dict[str, Any], caller: str, tenant: str) -> A:
         if not self._pacing.applies(caller):

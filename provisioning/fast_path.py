@@ -25,7 +25,7 @@ from django.urls import resolve
 
 from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
 from core.group_commit import GroupCommit, QueueFull
-from core.limits import spend_locally
+from core.limits import spend_ahead
 from devices.registry.models import DeviceToken
 from provisioning.fair_threads import FairThreads
 from provisioning.observability import FAST_ANSWERS, REQUESTS, SECONDS, log_request
@@ -101,7 +101,7 @@ class FastPath:
         answer = await line.ask(request)
         if answer is None or not _count(answer):
             return None
-        self._threads.note_accepted(credential, answer.tenant_id)
+        self._threads.note_fast_answer(credential, answer.tenant_id)
         line.requests.inc()
         line.answers.inc()
         seconds = time.perf_counter() - started
@@ -238,5 +238,10 @@ def _peer(client: str) -> str:
 
 
 def _count(answer: FastAnswer) -> bool:
-    """Count the request. Return False if this needs Redis, or a limit is exceeded."""
-    return spend_locally((BY_TOKEN["device"], answer.device_id), (BY_TENANT, answer.tenant_id))
+    """Count the request. Return False if it has to wait for its limits."""
+    batches = spend_ahead((BY_TOKEN["device"], answer.device_id), (BY_TENANT, answer.tenant_id))
+    if batches is None:
+        return False
+    for batch in batches:
+        asyncio.get_running_loop().run_in_executor(None, batch)
+    return True

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
+
 from provisioning.fair_threads import FairThreads
 from provisioning.pacing import ACTIVE_SECONDS, BURST_SECONDS, Pacing
 
@@ -56,7 +58,10 @@ def test_a_caller_with_a_whole_thread_is_never_limited() -> None:
     assert pace.pause(DEVICE) == 0
 
 
-def test_parallel_requests_of_a_member_run_one_at_a_time_while_a_device_is_active() -> None:
+@pytest.mark.parametrize("by_fast_answer", [False, True], ids=["in a thread", "on the fast path"])
+def test_parallel_requests_of_a_member_run_one_at_a_time_while_a_device_is_active(
+    by_fast_answer: bool,
+) -> None:
     running: list[str] = []
     together: list[int] = []
     started = threading.Event()
@@ -78,8 +83,11 @@ def test_parallel_requests_of_a_member_run_one_at_a_time_while_a_device_is_activ
 
     async def test() -> None:
         threads = FairThreads(run, threads=4)
-        for credential in (MEMBER, DEVICE):  # accepted, so known from now on
-            await threads.answer(environ(credential))
+        await threads.answer(environ(MEMBER))  # accepted, so known from now on
+        if by_fast_answer:
+            threads.note_fast_answer(DEVICE, "a tenant")
+        else:
+            await threads.answer(environ(DEVICE))
         answers = [threads.answer(environ(MEMBER)) for _ in range(5)]
         assert await asyncio.gather(*answers) == [(200,)] * 5
 
