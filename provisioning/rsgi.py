@@ -222,4 +222,5 @@ sys.setswitchinterval(0.001)
 # Imported objects stay alive. Searching them for cycles repeatedly would take a twentieth of
 # a request's time.
 gc.freeze()
-gc.set_threshold(20_000, 20, 50)
+# A search stops all requests. These thresholds keep it below about 20 milliseconds.
+gc.set_threshold(5_000, 2, 50)
