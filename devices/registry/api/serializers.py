@@ -110,7 +110,7 @@ class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
 
 
 class DeviceSerializer(serializers.ModelSerializer[Device]):
-    """A device in the responses of the device API."""
+    """A device in the responses of the device API, see `with_details`."""
 
     serial_number = serializers.SerializerMethodField()
     android_id = serializers.SerializerMethodField()
@@ -198,13 +198,13 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
         return self._identifiers(device, "mac_address")
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
-    def get_tags(self, device: Device) -> list[str]:
-        return sorted(row.tag.name for row in device.device_tags.all())
+    def get_tags(self, device: Any) -> list[str]:
+        return sorted(row.tag.name for row in device.loaded_tags)
 
-    def _identifiers(self, device: Device, kind: str) -> list[str]:
+    def _identifiers(self, device: Any, kind: str) -> list[str]:
         return [
             item.shown
-            for item in device.identifiers.all()
+            for item in device.loaded_identifiers
             if item.kind == kind and (item.released_at is None or device.retired_at is not None)
         ]
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -34,7 +34,7 @@ from devices.registry.api.serializers import (
     report_from,
 )
 from devices.registry.errors import DeviceNotFound
-from devices.registry.models import Device, Site
+from devices.registry.models import Device, DeviceTag, Site
 from devices.registry.services import (
     credentials,
     device_details,
@@ -192,10 +192,16 @@ def _site(value: str | None) -> Site | None:
 
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
-    """Load the data that `DeviceSerializer` needs. The number of queries is fixed."""
+    """Load the data that `DeviceSerializer` needs. The number of queries is fixed.
+
+    Identifiers and tags are loaded into lists, in a fraction of the time of related managers.
+    """
     return devices.select_related(
         "hardware", "reregistration", "next_steps", "site", "replacement", "predecessor"
-    ).prefetch_related("identifiers", "device_tags__tag")
+    ).prefetch_related(
+        Prefetch("identifiers", to_attr="loaded_identifiers"),
+        Prefetch("device_tags", DeviceTag.objects.select_related("tag"), to_attr="loaded_tags"),
+    )
 
 
 def get_device(device_id: UUID) -> Device:
