@@ -1,4 +1,4 @@
-"""The OpenAPI document. It is built once per process, because a build takes seconds."""
+"""The OpenAPI document of the server."""
 
 import json
 from functools import cache
@@ -8,20 +8,19 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 
-_WARNINGS: list[str] = []
+from provisioning.api import document
 
 
 @cache
 def openapi_document() -> dict[str, Any]:
+    """Return the document that the server serves."""
+    served: dict[str, Any] = json.loads(document.PATH.read_bytes())
+    return served
+
+
+def built_document() -> tuple[Any, list[str]]:
+    """Build the document from the code. Return it with the generator's warnings and errors."""
     GENERATOR_STATS.reset()
-    document = SchemaGenerator().get_schema(request=None, public=True)
-    for messages in (GENERATOR_STATS._warn_cache, GENERATOR_STATS._error_cache):
-        _WARNINGS.extend(str(message) for message in messages)
-    decoded: dict[str, Any] = json.loads(OpenApiJsonRenderer().render(document))
-    return decoded
-
-
-def openapi_warnings() -> list[str]:
-    """Return the generator's warnings and errors about the OpenAPI document."""
-    openapi_document()
-    return _WARNINGS
+    built = SchemaGenerator().get_schema(request=None, public=True)
+    messages = [*GENERATOR_STATS._warn_cache, *GENERATOR_STATS._error_cache]
+    return json.loads(OpenApiJsonRenderer().render(built)), [str(message) for message in messages]

@@ -129,15 +129,14 @@ def test_samples_of_one_device_are_limited_by_number_and_by_bytes(site: Site) ->
     assert site.victim_connects()
 
 
-def test_the_openapi_document_is_built_once_and_costs_more_than_other_requests(site: Site) -> None:
+def test_the_openapi_document_costs_more_than_other_requests(site: Site) -> None:
     def attack() -> list[int]:
         with ThreadPoolExecutor(8) as callers:
             return list(callers.map(lambda _: request(site.web, "/schema").status, range(40)))
 
     statuses = while_running(attack, site.victim_connects)
 
-    assert set(statuses) <= {200, 503, 429}
-    assert 429 in statuses
+    assert set(statuses) == {200, 429}
 
 
 def test_unknown_methods_and_paths_make_no_new_time_series(site: Site) -> None:
