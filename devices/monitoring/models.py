@@ -27,7 +27,7 @@ class RuleQuerySet(models.QuerySet["MonitoringRule"]):
 
     def enabled(self) -> Self:
         """Filter rules that are enabled, or that an override enables for some devices."""
-        overrides = RuleOverride.objects.filter(rule=OuterRef("pk"), is_enabled=True)
+        overrides = RuleOverride.every_tenant.filter(rule=OuterRef("pk"), is_enabled=True)
         return self.not_archived().filter(Q(is_enabled=True) | Q(Exists(overrides)))
 
     def not_archived(self) -> Self:

@@ -1,37 +1,56 @@
 """Celery tasks that evaluate monitoring rules."""
 
+import logging
+import random
 from collections import defaultdict
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from celery import shared_task
 
 from core import clock
-from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import evaluation
+from devices.monitoring.services.rule_selection import Needs, select_rules
 from devices.registry.models import Device
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 
-EXPIRES = 55  # seconds; the next evaluation is queued after that
+LATE = timedelta(seconds=55)  # then the next evaluation of the tenant is queued
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(ignore_result=True)
 def evaluate_rules() -> int:
-    """Queue an evaluation for each tenant with rules or alerts. Return the tenant count."""
+    """Queue an evaluation for each tenant with something to evaluate. Return the tenant count."""
+    now = clock.now()
     with every_tenant_scope():
-        rules = MonitoringRule.every_tenant.order_by()
-        alerts = Alert.every_tenant.unsettled().order_by()
-        tenants = set(rules.values_list("tenant_id", flat=True).distinct())
-        tenants |= set(alerts.values_list("tenant_id", flat=True).distinct())
-    for tenant_id in tenants:
-        evaluate_tenant.apply_async((str(tenant_id),), expires=EXPIRES)
-    return len(tenants)
+        selected = list(select_rules(now=now).items())
+    # If the workers are too slow for all, it is not always the same tenants that wait.
+    random.shuffle(selected)
+    for tenant_id, needs in selected:
+        rules = {str(pk): [rule.alerts, rule.violations] for pk, rule in needs.items()}
+        evaluate_tenant.delay(str(tenant_id), rules, now.isoformat())
+    return len(selected)
 
 
 @shared_task(ignore_result=True)
-def evaluate_tenant(tenant_id: str) -> str:
-    """Evaluate all rules of a tenant once."""
+def evaluate_tenant(
+    tenant_id: str, rules: dict[str, list[bool]] | None = None, queued_at: str | None = None
+) -> str:
+    """Evaluate rules of a tenant once.
+
+    Args:
+        rules: the values of `Needs` by rule; None for all rules.
+        queued_at: time of the selection. An evaluation that is late is left out, since the next
+            one is queued already.
+    """
+    now = clock.now()
+    if queued_at is not None and now - datetime.fromisoformat(queued_at) > LATE:
+        logger.warning("The workers are too slow: rules were not evaluated in time")
+        return "late"
+    needs = None if rules is None else {UUID(pk): Needs(*values) for pk, values in rules.items()}
     with tenant_scope(UUID(tenant_id)), caller_scope(SYSTEM):
-        return str(evaluation.evaluate_all(now=clock.now()))
+        return str(evaluation.evaluate_all(now=now, needs=needs))
 
 
 @shared_task(ignore_result=True)

@@ -45,8 +45,8 @@ def detect(*, now: datetime, limit: timedelta) -> DriftCounts:
 
 
 def announced_drifts() -> QuerySet[Any]:
-    """Return the current tenant's announced drifts. `since` is the start of each drift."""
-    return ConfigurationDrift.objects.announced().annotate(
+    """Return the announced drifts of all tenants. `since` is the start of each drift."""
+    return ConfigurationDrift.every_tenant.announced().annotate(
         since=F("device__next_steps__configuration_waiting_since")
     )
 

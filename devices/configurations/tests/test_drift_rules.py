@@ -10,7 +10,8 @@ from devices.configurations.services import drift, reports
 from devices.configurations.tests.documents import save_for_device
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import Alert, MonitoringRule
-from devices.monitoring.services import back_testing, evaluation, rules
+from devices.monitoring.services import back_testing, rules
+from devices.monitoring.tests.evaluating import evaluate
 from devices.monitoring.tests.factories import RuleFactory
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
@@ -42,11 +43,6 @@ def drifting(tenant: Tenant, now: datetime) -> Device:
     for moment in (now + LIMIT / 2, now + LIMIT):
         drift.detect(now=moment, limit=LIMIT)
     return device
-
-
-def evaluate(tenant: Tenant, now: datetime) -> None:
-    with tenant_scope(tenant.pk):
-        evaluation.evaluate_all(now=now)
 
 
 def test_an_alert_opens_at_the_threshold(

@@ -1,7 +1,7 @@
 """Evaluate rules: open, reopen and escalate alerts; close them when their cause is gone."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 from operator import add
@@ -15,6 +15,7 @@ from devices.monitoring.events import AlertEscalated
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import alert_closing, flapping, incidents
 from devices.monitoring.services.alert_events import event_fields, opened_event, reopened_event
+from devices.monitoring.services.rule_selection import EVERYTHING, Needs
 from devices.monitoring.services.rules import opening_hours
 from devices.monitoring.services.violations import RuleQueries, Violation, max_sample_age
 from events.domain_events import Changes
@@ -51,7 +52,12 @@ class EvaluationResult:
         return EvaluationResult(*map(add, astuple(self), astuple(other)))
 
 
-def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -> EvaluationResult:
+def evaluate_all(
+    *,
+    now: datetime,
+    device_ids: Collection[UUID] | None = None,
+    needs: Mapping[UUID, Needs] | None = None,
+) -> EvaluationResult:
     """Evaluate the enabled rules of the current tenant once.
 
     Concurrent calls are safe, because a database constraint allows only one unsettled
@@ -60,16 +66,20 @@ def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -
     Args:
         device_ids: the devices to evaluate, with metric rules only; None for all devices and
             all rules.
+        needs: what to evaluate, by rule, see `rule_selection`; None for everything.
     """
     rules = MonitoringRule.objects.enabled()
     if device_ids is not None:  # their new samples affect metric rules only
         rules = rules.filter(kind=Kind.METRIC)
     else:
         incidents.update_incident(now=now)
+    if needs is not None:
+        rules = rules.filter(pk__in=needs)
     total = EvaluationResult()
     for rule in rules:
+        rule_needs = EVERYTHING if needs is None else needs[rule.pk]
         try:
-            total += evaluate(rule, now=now, device_ids=device_ids)
+            total += evaluate(rule, now=now, device_ids=device_ids, needs=rule_needs)
         except DatabaseError:  # the other rules must still be evaluated
             logger.exception("Evaluating a rule failed", extra={"rule": str(rule.pk)})
     if device_ids is None:
@@ -78,20 +88,36 @@ def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -
 
 
 def evaluate(
-    rule: MonitoringRule, *, now: datetime, device_ids: Collection[UUID] | None = None
+    rule: MonitoringRule,
+    *,
+    now: datetime,
+    device_ids: Collection[UUID] | None = None,
+    needs: Needs = EVERYTHING,
 ) -> EvaluationResult:
     """Evaluate one rule of the current tenant, for the given devices or for all."""
     queries = RuleQueries(rule, now=now, device_ids=device_ids)
+    result = EvaluationResult()
+    if needs.alerts:
+        result += _update_alerts(queries, now)
+    if needs.violations and opening_hours(rule).include(now):
+        result += _raise_violations(queries, now)
+    return result
+
+
+def _update_alerts(queries: RuleQueries, now: datetime) -> EvaluationResult:
+    """Settle the alerts whose cause is gone, and escalate the others."""
     closed = alert_closing.settle_alerts(
         queries.to_settle(), closing=Alert.Closing.CAUSE_GONE, now=now
     )
-    if device_ids is None:
+    if queries.device_ids is None:
         closed += alert_closing.settle_alerts(
             queries.not_watched(), closing=Alert.Closing.NOT_WATCHED, now=now
         )
-    escalated = _escalate(queries, now)
-    if not opening_hours(rule).include(now):
-        return EvaluationResult(escalated=escalated, closed=closed)
+    return EvaluationResult(escalated=_escalate(queries, now), closed=closed)
+
+
+def _raise_violations(queries: RuleQueries, now: datetime) -> EvaluationResult:
+    rule = queries.rule
     violations, silent = queries.to_open(), queries.to_open_without_data()
     silence_threshold = max_sample_age()
     if rule.kind == Kind.SILENCE:
@@ -99,8 +125,7 @@ def evaluate(
         silence_threshold = timedelta(minutes=rule.threshold)
     if silent:
         violations += incidents.group_into_incident(silent, threshold=silence_threshold, now=now)
-    raised = _raise_alerts(rule, violations, now)
-    return raised + EvaluationResult(escalated=escalated, closed=closed)
+    return _raise_alerts(rule, violations, now)
 
 
 def _settle_alerts_of_disabled_rules(now: datetime) -> int:

@@ -13,6 +13,7 @@ from devices.metrics.tests.reporting import at, every_five_minutes, report
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import alerts, evaluation, rules
 from devices.monitoring.services.evaluation import EvaluationResult
+from devices.monitoring.tests.evaluating import evaluate
 from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device, DeviceTag
 from devices.registry.services import retirement
@@ -29,12 +30,6 @@ MINUTE = timedelta(minutes=1)
 def device(tenant: Tenant) -> Device:
     device: Device = DeviceFactory.create(tenant=tenant, status="online")
     return device
-
-
-def evaluate(tenant: Tenant, now: datetime, **arguments: Any) -> EvaluationResult:
-    """Evaluate the tenant's rules once, as a worker does."""
-    with tenant_scope(tenant.pk):
-        return evaluation.evaluate_all(now=now, **arguments)
 
 
 def report_cpu(device: Device, now: datetime, value: float) -> None:
@@ -392,7 +387,8 @@ def test_a_database_error_in_one_rule_does_not_affect_other_rules(
     RuleFactory.create(tenant=tenant, name="B")
     report_cpu(device, now, 95)
 
-    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    with tenant_scope(tenant.pk):
+        assert evaluation.evaluate_all(now=now) == EvaluationResult(opened=1)
 
 
 def test_disabling_a_rule_closes_its_alerts(tenant: Tenant, device: Device, now: datetime) -> None:
@@ -444,8 +440,8 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_devices(
     def count_queries(count: int) -> int:
         for device in DeviceFactory.create_batch(count, tenant=tenant, status="online"):
             report(device, *every_five_minutes(now - 5 * MINUTE, [95, 95]), now=now)
-        with CaptureQueriesContext(connection) as captured:
-            assert evaluate(tenant, now).opened == count
+        with tenant_scope(tenant.pk), CaptureQueriesContext(connection) as captured:
+            assert evaluation.evaluate_all(now=now).opened == count
         return len(captured)
 
     assert count_queries(1) == count_queries(40)
@@ -460,5 +456,7 @@ def test_an_immediate_check_evaluates_metric_rules_of_the_given_devices_only(
     report_cpu(device, now, 95)
     report_cpu(other, now, 95)
 
-    assert evaluate(tenant, now, device_ids=[device.pk]) == EvaluationResult(opened=1)
+    with tenant_scope(tenant.pk):
+        result = evaluation.evaluate_all(now=now, device_ids=[device.pk])
+    assert result == EvaluationResult(opened=1)
     assert get_alert().device == device

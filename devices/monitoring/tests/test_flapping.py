@@ -7,8 +7,9 @@ import pytest
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts, evaluation, rules
 from devices.monitoring.services.evaluation import EvaluationResult
+from devices.monitoring.tests.evaluating import evaluate
 from devices.monitoring.tests.factories import RuleFactory, silence_rule
-from devices.monitoring.tests.test_evaluation import evaluate, get_alert, report_cpu
+from devices.monitoring.tests.test_evaluation import get_alert, report_cpu
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from events.models import Event

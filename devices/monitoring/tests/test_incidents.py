@@ -6,25 +6,19 @@ from typing import Any
 import pytest
 
 from devices.monitoring.models import Alert, IncidentDevice
-from devices.monitoring.services import evaluation
 from devices.monitoring.services.evaluation import EvaluationResult
+from devices.monitoring.tests.evaluating import evaluate
 from devices.monitoring.tests.factories import silence_rule
 from devices.registry.models import Device
 from devices.registry.services import presence
 from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
 from events.services import delivery
-from tenants.context import tenant_scope
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
 THRESHOLD = timedelta(minutes=5)
-
-
-def evaluate(tenant: Tenant, now: datetime) -> EvaluationResult:
-    with tenant_scope(tenant.pk):
-        return evaluation.evaluate_all(now=now)
 
 
 def create_devices(tenant: Tenant, count: int, **fields: Any) -> list[Device]:

@@ -11,8 +11,9 @@ from rest_framework.test import APIClient
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing
 from devices.monitoring.services.rules import Conditions
+from devices.monitoring.tests.evaluating import evaluate
 from devices.monitoring.tests.factories import RuleFactory
-from devices.monitoring.tests.test_evaluation import evaluate, report_cpu
+from devices.monitoring.tests.test_evaluation import report_cpu
 from devices.registry.models import Device, DeviceTag, Site
 from devices.registry.tests.factories import DeviceFactory, SiteFactory, TagFactory
 from tenants.context import tenant_scope
