@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from events.domain_events import DomainEvent
+from events.models.channel import TEST_NAME
 
 
 class ChannelEvent(DomainEvent):
@@ -40,7 +41,7 @@ class ChannelSecretRotated(ChannelEvent):
 class ChannelTested(ChannelEvent):
     """A member sent a test message."""
 
-    name = "channel.tested"
+    name = TEST_NAME
 
 
 class ChannelFailing(ChannelEvent):

@@ -8,6 +8,7 @@ from django.db import connection
 
 from core.prepared_statements import PreparedStatement
 from events.models import Event
+from events.models.channel import TEST_NAME
 from events.models.event import NO_OWNER
 
 MAX_OWNERS = 100  # in one batch
@@ -39,6 +40,48 @@ _IN_TURNS = PreparedStatement(
     """,
 )
 
+# Webhooks with due messages, and the first messages of each. The statement looks at a few
+# messages of each channel, not at all messages that wait. A tenant with many channels gets no
+# more than its share of the batch. Test messages are sent at once, also on a paused channel.
+_MESSAGES_IN_TURNS = PreparedStatement(
+    "messages_in_turns",
+    "timestamptz, varchar, int, int",
+    """
+    WITH ready AS (
+        SELECT channel.id,
+            row_number() OVER (PARTITION BY channel.tenant_id ORDER BY random()) AS turn
+        FROM events_channel AS channel
+        WHERE channel.kind = 'webhook' AND channel.is_enabled
+        AND (channel.rests_until IS NULL OR channel.rests_until <= $1)
+        AND EXISTS (
+            SELECT FROM events_channeldelivery AS message WHERE message.channel_id = channel.id
+            AND message.delivered_at IS NULL AND message.dead_at IS NULL AND message.due_at <= $1
+        )
+        ORDER BY turn, random() LIMIT $4
+    ), due AS (
+        SELECT first.id, first.tenant_id FROM ready CROSS JOIN LATERAL (
+            SELECT message.id, message.tenant_id FROM events_channeldelivery AS message
+            WHERE message.channel_id = ready.id
+            AND message.delivered_at IS NULL AND message.dead_at IS NULL AND message.due_at <= $1
+            AND NOT EXISTS (
+                SELECT FROM events_channeldelivery AS older
+                WHERE older.channel_id = message.channel_id
+                AND older.device_id = message.device_id AND older.id < message.id
+                AND older.delivered_at IS NULL AND older.dead_at IS NULL
+            )
+            ORDER BY message.id LIMIT $3
+        ) AS first
+        UNION
+        SELECT message.id, message.tenant_id FROM events_channeldelivery AS message
+        JOIN events_channel AS channel ON channel.id = message.channel_id
+        WHERE channel.kind = 'webhook' AND message.name = $2
+        AND message.delivered_at IS NULL AND message.dead_at IS NULL AND message.due_at <= $1
+    )
+    SELECT id FROM due
+    ORDER BY row_number() OVER (PARTITION BY tenant_id ORDER BY id), id LIMIT $4
+    """,
+)
+
 _FIELDS = [field for field in Event._meta.concrete_fields if not field.primary_key]
 
 
@@ -60,6 +103,15 @@ def due_in_turns(*, now: datetime, batch_size: int) -> list[int]:
     rows = _IN_TURNS.fetch_all(str(NO_OWNER), now, MAX_OWNERS, batch_size)
     if rows and rows[0][1] == MAX_OWNERS:
         rows = _IN_TURNS.fetch_all(str(uuid4()), now, MAX_OWNERS, batch_size) or rows
+    return [row[0] for row in rows]
+
+
+def due_messages(*, now: datetime, most_of_channel: int, most: int) -> list[int]:
+    """Return the ids of due messages to webhooks. The tenants share the batch.
+
+    The messages of a device are sent to a channel in order, so the later ones are not due.
+    """
+    rows = _MESSAGES_IN_TURNS.fetch_all(now, TEST_NAME, most_of_channel, most)
     return [row[0] for row in rows]
 
 

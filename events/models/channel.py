@@ -1,18 +1,19 @@
 """Notification channels of a tenant, and the messages sent to them."""
 
 import uuid
-from datetime import datetime
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from core.opaque_ids import PublicIdModel, PublicIdQuerySet
 from events.severity import Severity
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import Role, TenantOwned
+
+TEST_NAME = "channel.tested"  # name of the event of a test message
 
 
 def alerts() -> list[str]:
@@ -81,16 +82,6 @@ class ChannelDeliveryQuerySet(PublicIdQuerySet["ChannelDelivery"]):
     def dead(self) -> Self:
         return self.filter(dead_at__isnull=False)
 
-    def due(self, now: datetime) -> Self:
-        """Return due messages for which no older message of their device is waiting.
-
-        The messages of a device are therefore sent to a channel in order.
-        """
-        older = ChannelDelivery.every_tenant.waiting().filter(
-            channel=OuterRef("channel"), device_id=OuterRef("device_id"), id__lt=OuterRef("id")
-        )
-        return self.waiting().filter(~Exists(older), due_at__lte=now)
-
 
 class ChannelDelivery(PublicIdModel, TenantOwned):
     """A message: one event for one channel. Messages are deleted after a week."""
@@ -132,6 +123,16 @@ class ChannelDelivery(PublicIdModel, TenantOwned):
                 fields=("due_at",),
                 condition=Q(delivered_at__isnull=True, dead_at__isnull=True),
                 name="told_due",
+            ),
+            models.Index(
+                fields=("channel", "id"),
+                condition=Q(delivered_at__isnull=True, dead_at__isnull=True),
+                name="told_waiting",
+            ),
+            models.Index(
+                fields=("due_at",),
+                condition=Q(delivered_at__isnull=True, dead_at__isnull=True, name=TEST_NAME),
+                name="told_tests",
             ),
             models.Index(fields=("created_at",), name="told_retention"),
         )

@@ -18,10 +18,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, Window
+from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 
-from events import extension_points
+from events import extension_points, queries
 from events.event_classes import link_to
 from events.events import ChannelTested
 from events.models import Channel, ChannelDelivery, Event
@@ -98,14 +98,8 @@ def _is_paused(now: datetime) -> Q:
 
 
 def _lease_webhooks(now: datetime) -> list[ChannelDelivery]:
-    due = ChannelDelivery.every_tenant.due(now).exclude(_is_paused(now))
-    numbered = due.filter(channel__kind=Channel.Kind.WEBHOOK).annotate(
-        position=Window(RowNumber(), partition_by=F("channel"), order_by="id"),
-        # A tenant with many channels gets no more than its share of the batch.
-        turn=Window(RowNumber(), partition_by=F("tenant"), order_by="id"),
-    )
-    selected = numbered.filter(position__lte=MAX_PER_CHANNEL).order_by("turn", "id")
-    return _lease(list(selected.values_list("id", flat=True)[:WEBHOOK_BATCH]), now)
+    ids = queries.due_messages(now=now, most_of_channel=MAX_PER_CHANNEL, most=WEBHOOK_BATCH)
+    return _lease(ids, now)
 
 
 def _lease_mails(now: datetime) -> list[ChannelDelivery]:
@@ -115,9 +109,9 @@ def _lease_mails(now: datetime) -> list[ChannelDelivery]:
     )
     due = due.exclude(_is_paused(now))
     # A tenant with many channels gets no more than its share of the batch.
-    with_mail = Channel.every_tenant.filter(pk__in=due.order_by().values("channel")).annotate(
-        turn=Window(RowNumber(), partition_by=F("tenant"), order_by="id")
-    )
+    with_mail = Channel.every_tenant.filter(
+        Exists(due.filter(channel=OuterRef("pk"))), kind=Channel.Kind.MAIL
+    ).annotate(turn=Window(RowNumber(), partition_by=F("tenant"), order_by="id"))
     channels = list(with_mail.order_by("turn", "id").values_list("pk", flat=True)[:MAIL_BATCH])
     ids: list[int] = []
     for channel_id in channels:

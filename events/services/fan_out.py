@@ -1,5 +1,6 @@
 """Select the channels of new events, in the transaction that writes the events."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -37,12 +38,10 @@ class Filter:
     tag: str
 
     def passes(self, event: Event) -> bool:
-        """Return whether an event passes all filters except the filter by tag.
+        """Return whether an event of the tenant passes all filters except the filter by tag.
 
         The tag is checked separately, because the check requires a query.
         """
-        if event.tenant_id != self.tenant_id:
-            return False
         if not any(fnmatchcase(event.name, pattern) for pattern in self.events):
             return False
         if not self.least_severity:
@@ -83,8 +82,11 @@ def fan_out(events: Sequence[Event]) -> int:
 
 
 def _matches(events: Sequence[Event], filters: Iterable[Filter]) -> Iterable[tuple[Event, UUID]]:
+    of_tenant = defaultdict(list)
+    for event in events:
+        of_tenant[event.tenant_id].append(event)
     for item in filters:
-        matches = [event for event in events if item.passes(event)]
+        matches = [event for event in of_tenant[item.tenant_id] if item.passes(event)]
         if item.tag and matches:
             ids = {event.device_id for event in matches if event.device_id}
             tagged = extension_points.with_tag(item.tag, ids)
