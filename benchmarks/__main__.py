@@ -29,6 +29,7 @@ NAMES = (
     "row_security",
     "security",
     "million",
+    "growth",
 )
 
 

@@ -1,0 +1,143 @@
+"""How costs grow with the number of tenants, at the same number of devices.
+
+With 1,000 tenants, an operation should cost at most 1.2 times what it costs with one.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from benchmarks.monitoring import INSERT_LATEST, INSERT_SAMPLES, RULES
+from benchmarks.stage import reset_data
+from devices.metrics.models import DeviceMetrics, LatestMetrics
+from devices.metrics.services import partitions
+from devices.monitoring.models import MonitoringRule
+from devices.monitoring.services import evaluation
+from devices.monitoring.services.rule_selection import select_rules
+from devices.registry.models import Device
+from events import queries
+from events.models import Channel, Event
+from events.services.fan_out import fan_out
+from tenants.context import every_tenant_scope, tenant_scope
+from tenants.models import Tenant
+
+DEVICES = 100_000
+TENANTS = (1, 100, 1_000)
+FAULTY_DEVICES = 1_000  # they open an alert of each rule on a metric
+EVENTS, CHANNELS, LEASES = 20_000, 5, 10
+
+INSERT_DEVICES = """
+    INSERT INTO devices_device (id, tenant_id, name, model, status, last_seen,
+        app_version, os_version, ip_address, registered_at)
+    SELECT gen_random_uuid(), tenant.id, 'TV-' || g, 'X96', 'online', %s,
+        '2.1.0', '9', '10.0.0.1', now() - interval '30 days'
+    FROM generate_series(1, %s) g
+    JOIN (
+        SELECT id, row_number() OVER (ORDER BY id) AS place FROM tenants_tenant
+    ) tenant ON tenant.place = 1 + g %% %s
+"""
+
+
+def main() -> None:
+    of_one: dict[str, float] = {}
+    for tenants in TENANTS:
+        reset_data()
+        now = timezone.now()
+        _create(tenants, now)
+        for name, seconds in _measure_all(now):
+            ratio = seconds / of_one.setdefault(name, seconds)
+            print(
+                f"growth: {tenants:,} tenants: {name}: {seconds:.2f} s;"
+                f" ratio to one tenant {ratio:.1f} (target at most 1.2)"
+            )
+
+
+def _measure_all(now: datetime) -> Iterator[tuple[str, float]]:
+    """Yield names of operations and their seconds."""
+    yield (
+        f"{len(RULES)} rules of each tenant, {FAULTY_DEVICES:,} devices violate them",
+        _evaluate(now),
+    )
+    yield "the same rules, no alert opens", sorted(_evaluate(now) for _ in range(3))[1]
+    yield f"{EVENTS:,} events, {CHANNELS} channels of each tenant", _fan_out(now)
+    yield f"{LEASES} leases of messages to webhooks", _lease(now)
+
+
+def _create(tenants: int, now: datetime) -> None:
+    Tenant.objects.bulk_create(
+        Tenant(slug=f"bench-{number}", name="Bench") for number in range(tenants)
+    )
+    partitions.create_for([now])
+    _execute(INSERT_DEVICES, [now, DEVICES, tenants])
+    _execute(INSERT_SAMPLES, {"now": now, "faulty": FAULTY_DEVICES})
+    _execute(INSERT_LATEST, [now])
+    MonitoringRule.every_tenant.bulk_create(
+        MonitoringRule(
+            **{
+                "tenant_id": tenant_id,
+                "kind": "metric",
+                "created_at": now,
+                "name": f"Rule {number}",
+                **fields,
+            }
+        )
+        for tenant_id in Tenant.objects.values_list("pk", flat=True)
+        for number, fields in enumerate(RULES)
+    )
+    for model in (Device, DeviceMetrics, LatestMetrics, MonitoringRule):
+        _execute(f"VACUUM ANALYZE {model._meta.db_table}")
+
+
+def _evaluate(now: datetime) -> float:
+    """Select and evaluate the rules of all tenants in one process, as the tasks do.
+
+    Returns:
+        The seconds that it took.
+    """
+    started = time.perf_counter()
+    with every_tenant_scope():
+        selected = select_rules(now=now)
+    for tenant_id, needs in selected.items():
+        with tenant_scope(tenant_id):
+            evaluation.evaluate_all(now=now, needs=needs)
+    return time.perf_counter() - started
+
+
+def _fan_out(now: datetime) -> float:
+    """Create the messages of many events, about one alert of each device."""
+    Channel.every_tenant.bulk_create(
+        Channel(
+            tenant_id=tenant_id,
+            name=f"Channel {number}",
+            kind=Channel.Kind.WEBHOOK,
+            url="https://192.0.2.1/",
+            created_at=now,
+        )
+        for tenant_id in Tenant.objects.values_list("pk", flat=True)
+        for number in range(CHANNELS)
+    )
+    devices = Device.every_tenant.order_by("id").values_list("tenant_id", "pk")[:EVENTS]
+    events = Event.every_tenant.bulk_create(
+        Event(tenant_id=tenant_id, device_id=pk, name="alert.opened", at=now, data={}, changes={})
+        for tenant_id, pk in devices
+    )
+    started = time.perf_counter()
+    with transaction.atomic():
+        fan_out(events)
+    return time.perf_counter() - started
+
+
+def _lease(now: datetime) -> float:
+    started = time.perf_counter()
+    for _ in range(LEASES):
+        queries.due_messages(now=now, most_of_channel=32, most=128)
+    return time.perf_counter() - started
+
+
+def _execute(sql: str, values: Any = None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
