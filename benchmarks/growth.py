@@ -25,10 +25,20 @@ from events.services.fan_out import fan_out
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 
+INSERT_MESSAGES = """
+    INSERT INTO events_channeldelivery (tenant_id, channel_id, event_id, name, device_id,
+        created_at, due_at, attempts, log)
+    SELECT channel.tenant_id, channel.id, g, 'alert.opened', gen_random_uuid(), %s, %s, 0, '[]'
+    FROM generate_series(1, %s) g
+    JOIN (
+        SELECT tenant_id, id, row_number() OVER () - 1 AS place, count(*) OVER () AS count
+        FROM events_channel
+    ) channel ON channel.place = g %% channel.count
+"""
 DEVICES = 100_000
 TENANTS = (1, 100, 1_000)
 FAULTY_DEVICES = 1_000  # they open an alert of each rule on a metric
-EVENTS, CHANNELS, LEASES = 20_000, 5, 10
+EVENTS, CHANNELS, BACKLOG, LEASES = 20_000, 5, 400_000, 10
 
 INSERT_DEVICES = """
     INSERT INTO devices_device (id, tenant_id, name, model, status, last_seen,
@@ -64,7 +74,7 @@ def _measure_all(now: datetime) -> Iterator[tuple[str, float]]:
     )
     yield "the same rules, no alert opens", sorted(_evaluate(now) for _ in range(3))[1]
     yield f"{EVENTS:,} events, {CHANNELS} channels of each tenant", _fan_out(now)
-    yield f"{LEASES} leases of messages to webhooks", _lease(now)
+    yield f"{LEASES} leases from {BACKLOG:,} messages to webhooks", _lease(now)
 
 
 def _create(tenants: int, now: datetime) -> None:
@@ -108,7 +118,7 @@ def _evaluate(now: datetime) -> float:
 
 
 def _fan_out(now: datetime) -> float:
-    """Create the messages of many events, about one alert of each device."""
+    """Compare many events, one of each device, with the filters of channels. None passes."""
     Channel.every_tenant.bulk_create(
         Channel(
             tenant_id=tenant_id,
@@ -122,7 +132,14 @@ def _fan_out(now: datetime) -> float:
     )
     devices = Device.every_tenant.order_by("id").values_list("tenant_id", "pk")[:EVENTS]
     events = Event.every_tenant.bulk_create(
-        Event(tenant_id=tenant_id, device_id=pk, name="alert.opened", at=now, data={}, changes={})
+        Event(
+            tenant_id=tenant_id,
+            device_id=pk,
+            name="device.status_changed",
+            at=now,
+            data={},
+            changes={},
+        )
         for tenant_id, pk in devices
     )
     started = time.perf_counter()
@@ -132,6 +149,9 @@ def _fan_out(now: datetime) -> float:
 
 
 def _lease(now: datetime) -> float:
+    """Lease messages from a backlog."""
+    _execute(INSERT_MESSAGES, [now, now, BACKLOG])
+    _execute("VACUUM ANALYZE events_channeldelivery")
     started = time.perf_counter()
     for _ in range(LEASES):
         queries.due_messages(now=now, most_of_channel=32, most=128)
