@@ -70,7 +70,8 @@ _MESSAGES_IN_TURNS = PreparedStatement(
                 AND older.device_id = message.device_id AND older.id < message.id
                 AND older.delivered_at IS NULL AND older.dead_at IS NULL
             )
-            ORDER BY message.id LIMIT $2
+            ORDER BY message.id
+            LIMIT least($2, ceil($3::float / (SELECT count(*) FROM ready)))
         ) AS first
         UNION
         SELECT message.id, message.tenant_id FROM events_channeldelivery AS message
