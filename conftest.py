@@ -86,7 +86,7 @@ def certificates_root(tmp_path: Path, authority: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def quiet_server(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Wait for the requests of a live server before the database is emptied.
+    """Wait until a live server has finished all requests, before the database is emptied.
 
     Emptying the tables locks all of them, and would deadlock with a request.
     """

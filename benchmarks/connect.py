@@ -38,7 +38,7 @@ def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
 
 
 def create_bare_table() -> None:
-    """Create the table of the bare view, with one row per device."""
+    """Create the table that the minimal Django view writes to, with one row for each device."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE bare (id integer PRIMARY KEY, seen timestamptz)")
         cursor.execute("INSERT INTO bare SELECT g, now() FROM generate_series(0, %s) g", [DEVICES])

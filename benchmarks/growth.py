@@ -118,7 +118,7 @@ def _evaluate(now: datetime) -> float:
 
 
 def _fan_out(now: datetime) -> float:
-    """Compare many events, one of each device, with the filters of channels. None passes."""
+    """Compare many events, one of each device, with the filters of channels. No event matches."""
     Channel.every_tenant.bulk_create(
         Channel(
             tenant_id=tenant_id,

@@ -1,7 +1,7 @@
 """The time of the database's clock, which all hosts share.
 
-The clock of a host may be wrong. Otherwise a device that reports to such a host would be
-online for too long, or offline at once. Each process measures the database's clock once a
+The clock of a host may be wrong. With such a clock, a device that reports to this host would
+be online for too long, or offline immediately. Each process measures the database's clock once a
 minute, and in between adds the time that has passed by its monotonic clock.
 """
 

@@ -124,10 +124,11 @@ class Limit:
         return rate is None or (key not in self._denied and rate.most >= 2 * BATCHES)
 
     def spend_ahead(self, key: str) -> Callable[[], None] | None:
-        """Count one request without a request to Redis.
+        """Count one request of a client without a call to Redis.
 
         Returns:
-            None, or a function that counts a batch in Redis. The caller runs it in a thread.
+            A function that counts the collected requests in Redis, if it is time to do so, else
+            None. The caller runs it in a thread.
         """
         rate = settings.RATES[self.name]
         if rate is None:

@@ -66,7 +66,10 @@ class WeeklyTime:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Whether it is one of the times. `until` is when this changes; None if it never does."""
+    """Whether a moment is within weekly times.
+
+    `until` is when the answer changes; None if it never does.
+    """
 
     is_on: bool
     until: datetime | None
@@ -86,7 +89,7 @@ def from_entries(
 
 
 def state_at(times: tuple[WeeklyTime, ...], zone: str, at: datetime) -> State:
-    """Return whether it is one of the times, and when this changes.
+    """Return whether a moment is within the times, and when the answer changes.
 
     Args:
         zone: name of a time zone in the IANA database.

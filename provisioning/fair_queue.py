@@ -78,7 +78,7 @@ class FairQueue:
             raise
 
     def release(self, caller: str) -> None:
-        """Give a place to the next caller whose turn it is."""
+        """Release the place of a request, and give it to the caller whose turn is next."""
         self._total -= 1
         self._running[caller] -= 1
         if not self._running[caller]:

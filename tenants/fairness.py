@@ -7,7 +7,7 @@ from django.db.models.functions import Cast
 
 
 def random_tenant_first() -> Func:
-    """Return an ordering that puts all rows of a random tenant first, then those of another.
+    """Return an ordering that groups rows by tenant, with the tenants in random order.
 
     A process takes the first row that no other process has locked. So each tenant with work
     gets the same share, however many rows it has and however long they take.

@@ -190,7 +190,7 @@ def _certify(
 
 
 def addresses_of_authority(issuer: Issuer) -> Addresses:
-    """Return the URLs of a root's CRL and certificate, for certificates that it signs."""
+    """Return the URLs of a root's CRL and certificate, which certificates signed by it contain."""
     identifier = issuer.key_identifier.hex()
     return Addresses(
         crl=public_address(f"authorities/{identifier}.crl"),

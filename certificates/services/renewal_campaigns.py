@@ -103,7 +103,8 @@ def early_renewal(
     """Return when and for what reason a running campaign will renew a device's certificate.
 
     Args:
-        issued_at: when the certificate was issued. None counts as before the campaign.
+        issued_at: when the certificate was issued. If it is None, the certificate is treated
+            as issued before the campaign.
 
     Returns:
         None if no running campaign includes the certificate.

@@ -11,7 +11,7 @@ from core.ignored import Ignored
 class IgnoredSerializer(serializers.Serializer[Any]):
     """A part of a device's message that could not be used as it was sent."""
 
-    field = serializers.CharField(help_text="Dotted path in the message.")
+    field = serializers.CharField(help_text="Dotted path of the field in the request body.")
     code = serializers.CharField()
     detail = serializers.CharField()
 

@@ -61,7 +61,7 @@ class Evidence:
 
 
 def evidence_of_clone(observations: Sequence[Observation]) -> Evidence | None:
-    """Return the evidence for a second device, or None.
+    """Return the evidence that two devices use the same identity, or None.
 
     Args:
         observations: those of one device within the last `CLONE_WINDOW_SECONDS`, oldest first.

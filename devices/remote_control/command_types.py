@@ -92,7 +92,7 @@ class CommandType:
         }
 
     def redact(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters as the command history keeps them. Redacted values are replaced."""
+        """Return the parameters as the command history keeps them. Confidential values are replaced."""
         return {
             name: REDACTED if name in self.redacted else value for name, value in parameters.items()
         }

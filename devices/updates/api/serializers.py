@@ -20,7 +20,7 @@ class ProductFields(StrictSerializer):
     reports = serializers.ChoiceField(
         choices=SoftwareProduct.Reports.choices,
         required=False,
-        help_text="Which of the versions that a device reports is the version of this product.",
+        help_text="The field in which devices report the installed version of this product.",
     )
     file_format = serializers.ChoiceField(
         choices=SoftwareProduct.FileFormat.choices,
