@@ -215,7 +215,8 @@ class MembershipAdmin(PortalAdmin):
 class ApiTokenForm(ServiceForm):
     """Form with which a member creates an API token of their own.
 
-    The saved row has the token in the attribute `shown_once`, for the page that shows it.
+    The saved instance has the token in the attribute `shown_once`, so that the next page can show
+    it. The token itself is not stored.
     """
 
     name = text_field(

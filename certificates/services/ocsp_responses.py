@@ -57,12 +57,12 @@ def respond(
 ) -> OcspResponse:
     """Answer an OCSP request. On failure, return an error response (RFC 6960 §2.3).
 
-    A signed response without a nonce is used again until the status changes, or for a twelfth
-    of its validity.
+    A signed response without a nonce is cached. It is reused until the status changes, but for
+    at most a twelfth of its validity.
 
     Args:
-        spend: called once for each signature; raises if the caller has requested too many. Its
-            argument is whether the request has a nonce, so that the response is used once.
+        spend: called before each signature; raises if the client has requested too many. Its
+            argument is True if the request has a nonce. Such a response cannot be reused.
     """
     try:
         request = ocsp.parse(der)

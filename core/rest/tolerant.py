@@ -1,8 +1,8 @@
 """Read messages of devices as far as possible.
 
-A device in the field cannot be repaired for a detail of its message. What is not usable as it was
-sent is converted where its meaning is clear, otherwise cut or dropped, and named in the
-answer. Requests of members are strict instead (see `core.rest.strict`).
+Nobody can visit a device in the field to correct a small error in its messages. So a message is
+not rejected because of a small error. If a value cannot be used as it was sent, it is converted
+if its meaning is clear. Otherwise it is cut or dropped. The response names these values. Requests of members are strict instead (see `core.rest.strict`).
 """
 
 import re

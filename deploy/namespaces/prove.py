@@ -51,7 +51,7 @@ def run(*command: str, **kwargs: Any) -> str:
 
 
 def run_line(line: str, *more: str) -> str:
-    """Run a command that is written as one line, with more arguments after it."""
+    """Split a command line into arguments, append more arguments, and run the command."""
     return run(*shlex.split(line), *more)
 
 

@@ -46,10 +46,10 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whose the evidence is.
+    """The result of comparing the evidence of a device with the known devices.
 
-    `device_id` is the known device with `SAME`, the most similar one with `UNDECIDED`, and None
-    for a new device.
+    `device_id` is the id of the known device if the result is `SAME`, the id of the most similar
+    device if it is `UNDECIDED`, and None for a new device.
     """
 
     verdict: Verdict

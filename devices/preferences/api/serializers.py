@@ -106,7 +106,7 @@ class ChangeFields(TolerantSerializer):
 
     version = VersionField()
     value = JSONValueField(required=False, allow_null=True)
-    reset = StrictBooleanField(required=False, help_text="Reset to the default.")
+    reset = StrictBooleanField(required=False, help_text="True resets the setting to its default.")
 
 
 class SettingsFields(TolerantSerializer):
@@ -118,7 +118,7 @@ class MemberChangeFields(StrictSerializer):
 
     version = VersionField()
     value = JSONValueField(required=False, allow_null=True)
-    reset = StrictBooleanField(required=False, help_text="Reset to the default.")
+    reset = StrictBooleanField(required=False, help_text="True resets the setting to its default.")
     locked = StrictBooleanField(
         required=False, help_text="Keep the device from changing the setting."
     )

@@ -165,10 +165,10 @@ def _get(site_id: UUID) -> Site:
 
 
 def _path(site: Site) -> list[UUID]:
-    """Return the path of a site below its parent.
+    """Return the full path that a site has below this parent.
 
     Raises:
-        InvalidSite: there are too many levels, or the site would be in itself.
+        InvalidSite: there are too many levels, or the parent is at or below the site.
     """
     above: list[UUID] = [] if site.parent is None else list(site.parent.path)
     if site.pk in above:

@@ -36,7 +36,8 @@ class SizeFields(StrictSerializer):
 
 
 class TermFields(StrictSerializer):
-    """The settings of a rollout. An omitted field keeps its value or its default."""
+    """The settings of a rollout. An omitted field of a new rollout gets its default, and that
+    of an existing rollout keeps its value."""
 
     filter = DeviceFilterField(
         required=False,
