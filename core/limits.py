@@ -109,12 +109,11 @@ class Limit:
         if count < rate.most // BATCHES:
             self._counts[key] = count
             return None
+        self._counts[key] = 0  # before the call, so that no other thread counts them too
         wait = self._count_in_redis(key, rate, cost=count)
-        if wait is None:
-            self._counts[key] = 0
-        else:
+        if wait is not None:
             # The requests allowed so far are not counted in Redis yet. Keep them.
-            self._counts[key] = max(0, count - cost)
+            self._counts[key] = self._counts.get(key, 0) + max(0, count - cost)
             self._deny(key, wait)
         return wait
 
