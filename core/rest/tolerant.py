@@ -2,7 +2,8 @@
 
 Nobody can visit a device in the field to correct a small error in its messages. So a message is
 not rejected because of a small error. If a value cannot be used as it was sent, it is converted
-if its meaning is clear. Otherwise it is cut or dropped. The response names these values. Requests of members are strict instead (see `core.rest.strict`).
+if its meaning is clear. Otherwise it is cut or dropped. The response names these values.
+Requests of members are strict instead (see `core.rest.strict`).
 """
 
 import re
