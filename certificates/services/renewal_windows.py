@@ -9,6 +9,7 @@ from django.conf import settings
 from certificates.models import DeviceCertificate
 from certificates.models.campaign import serial_position
 from certificates.services import renewal_campaigns
+from core.times import utc_text
 from devices.registry.models import Device, NextSteps
 
 SPREAD = timedelta(days=2)  # windows of certificates issued together start within this time
@@ -59,8 +60,8 @@ def connect_response_fields(
     window = _window(serial_number, steps.certificate_renewal_due_at, early)
     fields: dict[str, Any] = {
         "certificate_renewal": {
-            "start": window.start.isoformat().replace("+00:00", "Z"),
-            "end": window.end.isoformat().replace("+00:00", "Z"),
+            "start": utc_text(window.start),
+            "end": utc_text(window.end),
             "reason": window.reason,
         }
     }

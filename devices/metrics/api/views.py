@@ -18,6 +18,7 @@ from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.pagination import KeysetPagination
 from core.rest.tolerant import MAX_NAMED
+from core.times import utc_text
 from devices.metrics.api import documentation
 from devices.metrics.api.parsing import SamplesParser, require_budget
 from devices.metrics.api.serializers import (
@@ -80,7 +81,7 @@ class MetricsView(APIView):
                 "corrected": outcome.corrected,
                 "refused": [_fault_fields(fault) for fault in outcome.faults],
                 "ignored": ignored_response(unusable),
-                "server_time": now.isoformat().replace("+00:00", "Z"),
+                "server_time": utc_text(now),
             }
         )
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from django.db import connection
 
+from core.times import utc_text
 from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import Measure
 from devices.metrics.models import ROLL_UPS
@@ -109,7 +110,7 @@ def _aggregate_sql(name: str, bucket: str, by: By, filters: Mapping[str, str | N
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return utc_text(value)
     return str(value)
 
 

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from core.ignored import Ignored
 from core.rest.ignored import ignored_response
+from core.times import utc_text
 from devices.registry.models import Device
 
 
@@ -23,7 +24,7 @@ def connect_answer(
     return {
         "device_id": str(device.pk),
         "status": Device.Status.ONLINE.value,
-        "server_time": now.isoformat().replace("+00:00", "Z"),
+        "server_time": utc_text(now),
         "next_connect_in": settings.CONNECT_INTERVAL_SECONDS,
         "quarantined": device.quarantined_at is not None,
         "next_steps": steps,

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.rest.fields import (
@@ -17,6 +16,7 @@ from core.rest.fields import (
 from core.rest.ignored import IgnoredSerializer
 from core.rest.strict import StrictSerializer
 from core.rest.tolerant import TolerantSerializer
+from devices.registry.api.device_answer import device_answer
 from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration, Site
@@ -109,104 +109,43 @@ class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
         read_only_fields = fields
 
 
-class DeviceSerializer(serializers.ModelSerializer[Device]):
-    """A device in the responses of the device API, see `with_details`."""
+class DeviceSerializer(serializers.Serializer[Device]):
+    """A device in the responses of the device API."""
 
-    serial_number = serializers.SerializerMethodField()
-    android_id = serializers.SerializerMethodField()
-    mac_addresses = serializers.SerializerMethodField()
-    manufacturer = serializers.SerializerMethodField()
-    screen_width = serializers.SerializerMethodField()
-    screen_height = serializers.SerializerMethodField()
-    abis = serializers.SerializerMethodField()
-    tags = serializers.SerializerMethodField()
+    # The fields describe the responses; `device_answer` writes them.
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    status = serializers.ChoiceField(choices=Device.Status.choices)
+    last_seen = serializers.DateTimeField(allow_null=True)
+    serial_number = serializers.CharField(allow_null=True)
+    android_id = serializers.CharField(allow_null=True)
+    mac_addresses = serializers.ListField(child=serializers.CharField())
+    manufacturer = serializers.CharField()
+    model = serializers.CharField()
+    os_version = serializers.CharField()
+    app_version = serializers.CharField()
+    screen_width = serializers.IntegerField(allow_null=True)
+    screen_height = serializers.IntegerField(allow_null=True)
+    abis = serializers.ListField(child=serializers.CharField())
+    ip_address = serializers.CharField(allow_null=True)
+    tags = serializers.ListField(child=serializers.CharField())
     site = SiteOfDeviceSerializer(allow_null=True)
     replaces = serializers.UUIDField(
-        source="predecessor.failed_id",
+        allow_null=True, help_text="The device whose record this device took over."
+    )
+    replaced_by = serializers.UUIDField(allow_null=True)
+    registered_at = serializers.DateTimeField()
+    retired_at = serializers.DateTimeField(allow_null=True)
+    quarantined_at = serializers.DateTimeField(allow_null=True)
+    reregistration = ReregistrationSerializer(allow_null=True)
+    configuration_waiting_since = serializers.DateTimeField(
         allow_null=True,
-        default=None,
-        help_text="The device whose record this device took over.",
-    )
-    replaced_by = serializers.UUIDField(
-        source="replacement.successor_id", allow_null=True, default=None
-    )
-    configuration_waiting_since = serializers.SerializerMethodField(
         help_text="Time since which the desired configuration has not been applied; null if "
-        "it is applied or not set."
+        "it is applied or not set.",
     )
-    reregistration = ReregistrationSerializer(allow_null=True, default=None, read_only=True)
 
-    class Meta:
-        model = Device
-        fields = (
-            "id",
-            "name",
-            "status",
-            "last_seen",
-            "serial_number",
-            "android_id",
-            "mac_addresses",
-            "manufacturer",
-            "model",
-            "os_version",
-            "app_version",
-            "screen_width",
-            "screen_height",
-            "abis",
-            "ip_address",
-            "tags",
-            "site",
-            "replaces",
-            "replaced_by",
-            "registered_at",
-            "retired_at",
-            "quarantined_at",
-            "reregistration",
-            "configuration_waiting_since",
-        )
-        read_only_fields = fields
-
-    def get_serial_number(self, device: Device) -> str | None:
-        return next(iter(self._identifiers(device, "serial_number")), None)
-
-    def get_android_id(self, device: Device) -> str | None:
-        return next(iter(self._identifiers(device, "android_id")), None)
-
-    @extend_schema_field(serializers.DateTimeField(allow_null=True))
-    def get_configuration_waiting_since(self, device: Device) -> Any:
-        steps = getattr(device, "next_steps", None)
-        since = getattr(steps, "configuration_waiting_since", None)
-        return since and serializers.DateTimeField().to_representation(since)
-
-    def get_manufacturer(self, device: Device) -> str:
-        return self._hardware(device, "manufacturer") or ""
-
-    def get_screen_width(self, device: Device) -> int | None:
-        return self._hardware(device, "screen_width")
-
-    def get_screen_height(self, device: Device) -> int | None:
-        return self._hardware(device, "screen_height")
-
-    def get_abis(self, device: Device) -> list[str]:
-        return self._hardware(device, "abis") or []
-
-    def _hardware(self, device: Device, name: str) -> Any:
-        return getattr(getattr(device, "hardware", None), name, None)
-
-    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
-    def get_mac_addresses(self, device: Device) -> list[str]:
-        return self._identifiers(device, "mac_address")
-
-    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
-    def get_tags(self, device: Any) -> list[str]:
-        return sorted(row.tag.name for row in device.loaded_tags)
-
-    def _identifiers(self, device: Any, kind: str) -> list[str]:
-        return [
-            item.shown
-            for item in device.loaded_identifiers
-            if item.kind == kind and (item.released_at is None or device.retired_at is not None)
-        ]
+    def to_representation(self, instance: Device) -> dict[str, Any]:
+        return device_answer(instance)
 
 
 class ConnectSerializer(TolerantSerializer):

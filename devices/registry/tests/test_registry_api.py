@@ -8,6 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from devices.registry.api.serializers import DeviceSerializer
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Event
@@ -26,6 +27,12 @@ def test_a_device_registered_by_a_member_is_offline_and_never_seen(member: Membe
     body = response.json()
     assert (body["status"], body["last_seen"]) == ("offline", None)
     assert (body["serial_number"], body["tags"]) == ("SN-1", ["hall"])
+
+
+def test_a_device_has_the_fields_of_the_openapi_document(member: Member, device: Device) -> None:
+    shown = member().get(f"/devices/{device.pk}").json()
+
+    assert list(shown) == list(DeviceSerializer().fields)
 
 
 def test_an_identifier_of_another_device_is_a_conflict_of_its_field(
