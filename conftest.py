@@ -1,8 +1,6 @@
 """Fixtures shared by the tests of all packages."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +21,7 @@ from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import wait_until
-from provisioning.tests.processes import subprocess_environment
+from provisioning.tests.worker_process import running_worker
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory, TenantFactory
@@ -169,20 +167,8 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
     """
     with Redis.from_url(settings.REDIS_URL) as broker:
         broker.flushdb()
-    command = [str(Path(sys.executable).parent / "celery"), "-A", "provisioning"]
-    command += ["worker", "-Q", "prompt,bulk", "-c", "1", "--loglevel", "error"]
-    command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    worker = subprocess.Popen(
-        command, env=subprocess_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    yield
-    worker.terminate()
-    try:
-        worker.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        worker.kill()  # the worker must not run during the next tests
-        worker.wait()
-        raise
+    with running_worker():
+        yield
 
 
 @pytest.fixture

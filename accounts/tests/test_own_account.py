@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
 
@@ -157,16 +156,11 @@ def test_without_a_mail_server_the_page_says_whom_to_ask() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_mails_the_link(
-    tenant: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_a_real_worker_mails_the_link(tenant: Any, request: pytest.FixtureRequest) -> None:
     user = User.objects.create_user("owner@example.com", PASSWORD)
     MembershipFactory.create(tenant=tenant, user=user)
 
     with mail_server() as mailbox:
-        monkeypatch.setenv("EMAIL_HOST", "127.0.0.1")
-        monkeypatch.setenv("EMAIL_PORT", str(settings.EMAIL_PORT))
-        monkeypatch.setenv("EMAIL_USE_TLS", "false")
         request.getfixturevalue("celery_worker")
         send_password_reset.delay(user.email)
         wait_until(lambda: mailbox.texts)

@@ -698,12 +698,9 @@ def test_a_leased_message_is_not_sent_again_until_the_lease_expires(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_sends_soon_after_the_commit(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    monkeypatch.setenv("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-    request.getfixturevalue("celery_worker")
+def test_a_worker_sends_soon_after_the_commit(request: pytest.FixtureRequest) -> None:
     with receiver() as endpoint:
+        request.getfixturevalue("celery_worker")
         channel = ChannelFactory.create(url=endpoint.url)
         channel_secrets.generate(channel)
         channel.save()

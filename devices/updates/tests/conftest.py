@@ -10,11 +10,9 @@ from redis import Redis
 
 
 @pytest.fixture(autouse=True)
-def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def package_files(tmp_path: Path) -> Iterator[Path]:
     """Store package files and uploads in temporary folders. Return the folder of package files."""
     root, uploads = tmp_path / "packages", tmp_path / "uploads"
-    monkeypatch.setenv("PACKAGES_ROOT", str(root))  # for other processes
-    monkeypatch.setenv("UPLOADS_ROOT", str(uploads))
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(root)},
