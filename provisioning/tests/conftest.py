@@ -9,15 +9,16 @@ import pytest
 from django.db import transaction
 from django.test import override_settings
 
-from provisioning.tests.own_servers import OwnServers, migrated_servers
+from provisioning.embedded.endpoints import Endpoints
+from provisioning.tests.own_servers import migrated_database
+from provisioning.var import BASE
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServers]:
-    """Stopped servers with a migrated database, which `own_servers` copies."""
-    with migrated_servers(tmp_path_factory.mktemp("migrated")) as servers:
-        yield servers
+def migrated() -> Endpoints:
+    """Stopped servers with a migrated database, which tests copy."""
+    return migrated_database(BASE / "var" / "test-database")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """PostgreSQL, Valkey and server processes of their own, for tests that break the servers."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from devices.registry.tests.waiting import wait_until
 from provisioning.embedded import endpoints, postgres, servers
 from provisioning.embedded.endpoints import Endpoints
 from provisioning.processes import Program, start, stop
+from provisioning.tests.database_copies import copy_database
 from provisioning.tests.running import TEST_VARIABLES, free_ports
 from provisioning.var import BASE
 
@@ -42,27 +44,17 @@ class OwnServers:
         original: the stopped servers whose data is copied.
     """
 
-    def __init__(self, var: Path, original: "OwnServers | None" = None) -> None:
+    def __init__(self, var: Path, original: Endpoints | None = None) -> None:
         self.var = var
-        self.endpoints: Endpoints = endpoints.with_free_ports(var)
         if original is not None:
-            self._copy_data(original.endpoints)
+            copy_database(original, var)
+        self.endpoints: Endpoints = endpoints.with_free_ports(var)
         self.programs = {
             program.name: program for program in servers.programs(self.endpoints, durable=True)
         }
         self.running: dict[str, tuple[Program, subprocess.Popen[str]]] = {}
         self.logs = var / "logs"
         self.logs.mkdir()
-
-    def _copy_data(self, original: Endpoints) -> None:
-        self.endpoints = replace(
-            self.endpoints,
-            postgres_password=original.postgres_password,
-            superuser_password=original.superuser_password,
-        )
-        data = Path(original.folder) / "postgres"
-        # Unlike shutil.copytree, cp keeps the owner of the files.
-        subprocess.run(["cp", "-a", str(data), self.endpoints.folder], check=True)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -156,23 +148,35 @@ class OwnServers:
         shutil.rmtree(self.endpoints.folder, ignore_errors=True)
 
 
-@contextmanager
-def migrated_servers(folder: Path) -> Iterator[OwnServers]:
-    """Yield stopped servers with a migrated database, which `own_servers` copies."""
-    own = OwnServers(folder / "var")
-    try:
-        own.start("postgres")
-        own.start("valkey")
-        own.manage("migrate", "--no-input", "--verbosity=0")
-        own.stop()
-        yield own
-    finally:
-        own.stop()
-        own.delete()
+def migrated_database(var: Path) -> Endpoints:
+    """Return stopped servers with a migrated database, which `copy_database` copies.
+
+    They are kept until the code changes, and shared by the processes of a test run.
+    """
+    code = hashlib.sha256()
+    for file in sorted([*BASE.rglob("*.py"), *BASE.glob("requirements*.txt")]):
+        if not file.is_relative_to(BASE / ".venv"):
+            code.update(file.read_bytes())
+    done = var / "migrated"
+    with endpoints.locked(var.with_suffix(".lock")):
+        if done.exists() and done.read_text() == code.hexdigest():
+            return endpoints.load_or_create(var)
+        if var.exists():
+            shutil.rmtree(endpoints.load_or_create(var).folder, ignore_errors=True)
+            shutil.rmtree(var, ignore_errors=True)
+        own = OwnServers(var)
+        try:
+            own.start("postgres")
+            own.start("valkey")
+            own.manage("migrate", "--no-input", "--verbosity=0")
+        finally:
+            own.stop()
+        done.write_text(code.hexdigest())
+        return own.endpoints
 
 
 @contextmanager
-def own_servers(folder: Path, migrated: OwnServers) -> Iterator[OwnServers]:
+def own_servers(folder: Path, migrated: Endpoints) -> Iterator[OwnServers]:
     """Yield running servers with a migrated database."""
     own = OwnServers(folder / "var", migrated)
     try:

@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 
 from devices.registry.tests.waiting import wait_until
-from provisioning.embedded.endpoints import load_or_create
+from provisioning.embedded.endpoints import Endpoints, load_or_create
+from provisioning.tests.database_copies import copy_database
 from provisioning.var import BASE
 
 TEST_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CERTIFICATES_ROOT", "PYTEST_XDIST_WORKER")
@@ -136,9 +137,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_up(folder: Path) -> Iterator[Up]:
-    """Yield an object with which the test starts `up`. Stop `up` and delete its data at the end."""
+def running_up(folder: Path, migrated: Endpoints | None = None) -> Iterator[Up]:
+    """Yield an object with which the test starts `up`. Stop `up` and delete its data at the end.
+
+    Args:
+        migrated: stopped servers with a migrated database, which is copied. By default, `up`
+            creates its database.
+    """
     up = Up(folder / "var", *free_ports(2))
+    if migrated is not None:
+        copy_database(migrated, up.var)
     yield up
     if up.process is not None and up.process.poll() is None:
         up.stop(signal.SIGTERM)

@@ -13,6 +13,7 @@ from redis import Redis
 
 from devices.registry.tests.waiting import wait_until
 from provisioning.database import TIMEOUTS, connection_settings
+from provisioning.embedded.endpoints import Endpoints
 from provisioning.tests.openapi import openapi_document
 from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
 
@@ -21,7 +22,7 @@ UUID = "01234567-89ab-7def-8123-456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[OwnServers]:
+def own(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterator[OwnServers]:
     with own_servers(tmp_path_factory.mktemp("database_faults"), migrated) as own:
         yield own
 

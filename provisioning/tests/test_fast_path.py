@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 
 from devices.registry.tests.waiting import wait_until
+from provisioning.embedded.endpoints import Endpoints
 from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
 
 FACTS = {"app_version": "2.1.0", "os_version": "9", "boot_id": "boot-1"}
@@ -22,7 +23,7 @@ TENANTS = ("first", "second")
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[OwnServers]:
+def own(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterator[OwnServers]:
     with own_servers(tmp_path_factory.mktemp("fast_path"), migrated) as own:
         yield own
 

@@ -26,7 +26,7 @@ from devices.registry.services import presence
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import wait_until
 from events.models import Event
-from provisioning.embedded.endpoints import load_or_create
+from provisioning.embedded.endpoints import Endpoints, load_or_create
 from provisioning.tests.processes import subprocess_environment
 from provisioning.tests.running import Up, call, running_up
 from tenants.models import Tenant
@@ -35,8 +35,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with running_up(tmp_path_factory.mktemp("faults")) as running:
+def up(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterator[Up]:
+    with running_up(tmp_path_factory.mktemp("faults"), migrated) as running:
         running.start()
         yield running
 

@@ -10,6 +10,7 @@ import pytest
 
 from certificates.tests.external_tools import requires_tools
 from devices.registry.tests.waiting import wait_until
+from provisioning.embedded.endpoints import Endpoints
 from provisioning.tests.own_servers import OwnServers, own_servers, request
 
 
@@ -27,7 +28,7 @@ def small_disk() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own(tmp_path: Path, migrated: OwnServers) -> Iterator[OwnServers]:
+def own(tmp_path: Path, migrated: Endpoints) -> Iterator[OwnServers]:
     with own_servers(tmp_path, migrated) as own:
         yield own
 
@@ -54,7 +55,7 @@ def test_a_host_with_a_wrong_clock_stores_the_time_of_the_database(own: OwnServe
 
 @requires_tools("mount", "fallocate")
 def test_a_full_disk_makes_the_server_unready_until_there_is_space(
-    small_disk: Path, migrated: OwnServers
+    small_disk: Path, migrated: Endpoints
 ) -> None:
     with own_servers(small_disk, migrated) as own, own.serving() as port:
         token = device_token(own, port)

@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import Client
 
 from core.push.admission import PUSH_ENVIRON, Admission
+from provisioning.embedded.endpoints import Endpoints
 from provisioning.portal.live import MAX_DEVICES, PageListener, PagePush
 from provisioning.tests.running import Up, call, running_up
 from tenants.context import EVERY_TENANT
@@ -147,8 +148,8 @@ def test_behind_a_proxy_that_does_not_route_the_stream_pages_poll(
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with running_up(tmp_path_factory.mktemp("live")) as running:
+def up(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterator[Up]:
+    with running_up(tmp_path_factory.mktemp("live"), migrated) as running:
         running.start()
         yield running
 

@@ -10,6 +10,7 @@ from certificates.tests.external_tools import find_tool, tool_marks
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.tests.waiting import wait_until
 from provisioning.embedded import endpoints
+from provisioning.embedded.endpoints import Endpoints
 from provisioning.tests.own_servers import OwnServers, own_servers, request
 from provisioning.tests.running import free_ports
 
@@ -17,7 +18,7 @@ pytestmark = tool_marks("pgbouncer")
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[OwnServers]:
+def own(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterator[OwnServers]:
     with own_servers(tmp_path_factory.mktemp("pooler"), migrated) as own:
         yield own
 

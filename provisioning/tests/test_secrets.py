@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from certificates.tests.keys import ec_key, request_for
-from provisioning.embedded.endpoints import load_or_create
+from provisioning.embedded.endpoints import Endpoints, load_or_create
 from provisioning.tests.running import Up, call, running_up
 from provisioning.tests.test_faults import rows
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Any:
-    with running_up(tmp_path) as running:
+def up(tmp_path: Path, migrated: Endpoints) -> Any:
+    with running_up(tmp_path, migrated) as running:
         running.start()
         yield running
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from devices.registry.tests.waiting import wait_until
+from provisioning.embedded.endpoints import Endpoints
 from provisioning.tests.own_servers import OwnServers, own_servers, request
 
 HOSTILE_BODIES = {
@@ -55,7 +56,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, migrated: OwnServers) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterator[Site]:
     limits = {"RATE_ADDRESS": "200/min", "RATE_REFUSED": "100/min"}
     with (
         own_servers(tmp_path_factory.mktemp("attacks"), migrated) as own,
