@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 from accounts.services.tokens import issue_api_token
 from certificates.services.device_certificates import DeviceCertificatesService
 from devices.metrics.services import partitions
+from devices.monitoring.services import immediate_checks
 from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import DeviceFactory
@@ -58,6 +59,12 @@ def unbound() -> Iterator[None]:
     """Start each test as the system caller, without a tenant, with all tenants visible."""
     with tenant_scope(None), every_tenant_scope(), caller_scope(SYSTEM):
         yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_rules() -> None:
+    """Let each test compare samples with its own rules."""
+    immediate_checks.clear_cache()
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,19 @@ The devices belong to 100 tenants. Row-level security applies, and one request i
 reports another version, so that it goes the ordinary way.
 """
 
+import json
+import random
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from benchmarks import light_load, load
 from benchmarks.fleet import create_devices
+from benchmarks.metrics import sample
 from benchmarks.stage import web
 
 TENANTS, DEVICES = 100, 20_000
 SECONDS = 8.0
+ROUNDS = 5  # of samples, all of which are new
 PORT = 8975
 VERSION = "0" * 64
 POLL_HEADERS = f'If-None-Match: "{VERSION}"\r\n'
@@ -28,10 +33,21 @@ def main() -> None:
     polls = [
         load.get("/devices/me/configuration", token, headers=POLL_HEADERS) for token in devices
     ]
+    recorded = datetime.now(UTC) - timedelta(minutes=40)
+    samples = [
+        load.post(
+            "/devices/metrics",
+            json.dumps(sample(recorded + round_ * timedelta(minutes=1), random.Random(0))).encode(),
+            token,
+        )
+        for round_ in range(ROUNDS)
+        for token in devices
+    ]
     updates = [load.get("/devices/me/update", token) for token in devices]
     for connections in (16, 128):
         bare = _measure("benchmarks.bare_batched:app", connects, connections)
         _report(f"connect, {connections} connections", connects, connections, bare)
+    _report("single samples", samples, 128, bare)
     _report("configuration poll (304)", polls, 128, bare)
     _report("update poll (204)", updates, 128, bare)
 
@@ -47,5 +63,6 @@ def _report(name: str, requests: Sequence[bytes], connections: int, bare: load.L
 
 def _measure(application: str, requests: Sequence[bytes], connections: int) -> load.LoadResult:
     with web(application, PORT):
-        light_load.run(PORT, requests, connections=connections, seconds=3)  # warm-up
+        # The warm-up begins at the end, so that it stores other samples.
+        light_load.run(PORT, requests[::-1], connections=connections, seconds=3)
         return light_load.run(PORT, requests, connections=connections, seconds=SECONDS)

@@ -6,11 +6,14 @@ every doubt, goes the ordinary way: the kind returns None, or its statement retu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+from core.limits import Limit
+
 Row = Mapping[str, Any]
+JSON_TYPES = {"application/json", "application/json;charset=utf-8"}
 
 
 class FastRequest(NamedTuple):
@@ -27,14 +30,35 @@ class FastRequest(NamedTuple):
     body: bytes
     header: Callable[[str], str | None]
 
+    @property
+    def has_json(self) -> bool:
+        kind = self.header("content-type")
+        return kind is not None and kind.lower().replace(" ", "") in JSON_TYPES
+
+
+class FastQuestion(NamedTuple):
+    """What the statement is asked for a request.
+
+    Attributes:
+        values: parameters of the statement, after the digest.
+        facts: whatever the answer needs besides the row.
+    """
+
+    values: tuple[Any, ...] = ()
+    facts: Any = None
+
 
 class FastAnswer(NamedTuple):
-    """An answer. `device_id` and `tenant_id` are whose limits count the request."""
+    """An answer. `device_id` and `tenant_id` are whose limits count the request.
+
+    `limits` are further limits, with their keys and what the request costs.
+    """
 
     device_id: str
     tenant_id: str
     content: bytes = b""
     headers: Mapping[str, str] = MappingProxyType({})
+    limits: Sequence[tuple[Limit, str, int]] = ()
 
 
 class FastKind(ABC):
@@ -44,7 +68,7 @@ class FastKind(ABC):
         path: the whole path.
         status: of the answers. Their headers are those of the ordinary answers.
         statement: SQL whose parameters are arrays with one element for each request: $1 has
-            the digests (`text[]`), the others have the values of `parameters`. It returns at
+            the digests (`text[]`), the others have the values of the questions. It returns at
             most one row for each request, whose `place` is the request's number from 1.
     """
 
@@ -54,9 +78,13 @@ class FastKind(ABC):
     statement: ClassVar[str]
 
     @abstractmethod
-    def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
-        """Return the values of a request for the statement, or None for the ordinary way."""
+    def question(self, request: FastRequest) -> FastQuestion | None:
+        """Return what to ask, or None for the ordinary way."""
 
     @abstractmethod
-    def answer(self, request: FastRequest, row: Row) -> FastAnswer | None:
-        """Return the answer, or None for the ordinary way. A query is an error here."""
+    def answer(self, facts: Any, row: Row) -> FastAnswer | None:
+        """Return the answer, or None for the ordinary way. A query is an error here.
+
+        Args:
+            facts: of the question.
+        """

@@ -122,7 +122,7 @@ class Limit:
         rate = settings.RATES[self.name]
         return rate is None or (key not in self._denied and rate.most >= 2 * BATCHES)
 
-    def spend_ahead(self, key: str) -> Callable[[], None] | None:
+    def spend_ahead(self, key: str, cost: int = 1) -> Callable[[], None] | None:
         """Count one request of a client without a call to Redis.
 
         Returns:
@@ -133,7 +133,7 @@ class Limit:
         if rate is None:
             return None
         self._reset_if_needed(int(time.monotonic() // rate.seconds))
-        count = self._counts.get(key, 0) + 1
+        count = min(self._counts.get(key, 0) + cost, rate.most)
         is_full = count >= rate.most // BATCHES
         self._counts[key] = 0 if is_full else count
         return partial(self._count_batch, key, rate, count) if is_full else None
@@ -165,18 +165,21 @@ class Limit:
             self._counts, self._denied = {}, {}
 
 
-def spend_ahead(*limits: tuple[Limit, str]) -> list[Callable[[], None]] | None:
+def spend_ahead(*limits: tuple[Limit, str, int]) -> list[Callable[[], None]] | None:
     """Count one request of a key in each limit, before Redis has confirmed it.
 
     So a process may exceed a limit by two twentieths.
+
+    Args:
+        limits: each with its key and what the request costs.
 
     Returns:
         functions that count in Redis, usually none, see `Limit.spend_ahead`. None if nothing was
         counted, because `Limit.spend` has to count the request.
     """
-    if not all(limit.may_spend_ahead(key) for limit, key in limits):
+    if not all(limit.may_spend_ahead(key) for limit, key, _ in limits):
         return None
-    batches = (limit.spend_ahead(key) for limit, key in limits)
+    batches = (limit.spend_ahead(key, cost) for limit, key, cost in limits)
     return [batch for batch in batches if batch is not None]
 
 

@@ -66,6 +66,7 @@ CONNECTION_OPTIONS = {
     "sslrootcert",
     "target_session_attrs",
 }
+REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 # Each answer has its own values of these headers.
 OWN_HEADERS = {"x-request-id", "content-length", "etag"}
 
@@ -147,17 +148,17 @@ class _Line:
     async def ask(self, request: FastRequest) -> FastAnswer | None:
         if time.monotonic() < self._rests_until:
             return None
-        parameters = self.kind.parameters(request)
-        if parameters is None:
+        question = self.kind.question(request)
+        if question is None:
             return None
         try:
-            row = await self._batches.ask((request.digest, *parameters))
+            row = await self._batches.ask((request.digest, *question.values))
         except QueueFull:  # callers take turns on the ordinary way
             return None
         if row is None:
             return None
         try:
-            return self.kind.answer(request, row)
+            return self.kind.answer(question.facts, row)
         except SynchronousOnlyOperation:  # a value that is cached for a moment must be read again
             return None
 
@@ -166,12 +167,14 @@ class _Line:
             return {}
         try:
             async with asyncio.timeout(ANSWERED_WITHIN):
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await _connect()
-                    self._statement = await self._connection.prepare(self.kind.statement)
-                rows = await self._statement.fetch(
-                    *(list(column) for column in zip(*batch, strict=True))
-                )
+                rows = await self._fetch(batch)
+        except REFUSED_VALUES as error:  # of one request, which the ordinary way answers
+            if len(batch) == 1:
+                logger.warning("A fast request was refused: %r", error)
+                return {}
+            middle = len(batch) // 2
+            first, second = await self._run(batch[:middle]), await self._run(batch[middle:])
+            return {**first, **{middle + place: row for place, row in second.items()}}
         except Exception as error:  # whatever the cause, the ordinary way answers the batch
             logger.warning("Fast answers rest: %r", error)
             self._rests_until = time.monotonic() + REST_SECONDS
@@ -180,6 +183,14 @@ class _Line:
                 self._connection = None
             return {}
         return {row["place"] - 1: row for row in rows}
+
+    async def _fetch(self, batch: Sequence[tuple[Any, ...]]) -> Sequence[Row]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await _connect()
+            self._statement = await self._connection.prepare(self.kind.statement)
+        columns = (list(column) for column in zip(*batch, strict=True))
+        rows: Sequence[Row] = await self._statement.fetch(*columns)
+        return rows
 
 
 def _connect() -> Any:
@@ -241,7 +252,9 @@ def _peer(client: str) -> str:
 
 def _count(answer: FastAnswer) -> bool:
     """Count the request. Return False if it has to wait for its limits."""
-    batches = spend_ahead((BY_TOKEN["device"], answer.device_id), (BY_TENANT, answer.tenant_id))
+    batches = spend_ahead(
+        (BY_TOKEN["device"], answer.device_id, 1), (BY_TENANT, answer.tenant_id, 1), *answer.limits
+    )
     if batches is None:
         return False
     for batch in batches:

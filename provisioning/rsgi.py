@@ -24,6 +24,7 @@ from provisioning.wsgi import open_response  # runs Django's setup, before the i
 from core import uploads
 from core.downloads import LocalFile, LocalFileResponse
 from devices.configurations.api.fast_poll import FastConfigurationPoll
+from devices.metrics.api.fast_sample import FastSample
 from devices.registry.api.fast_connect import FastConnect
 from devices.updates.api.fast_poll import FastUpdatePoll
 from provisioning.fair_threads import FairThreads
@@ -56,7 +57,7 @@ class Application:
     def __init__(self) -> None:
         self.uploads = UploadReceiver(files)
         self.threads: FairThreads[Answer] = FairThreads(_answer, threads=settings.WEB_THREADS)
-        kinds = [FastConnect(), FastConfigurationPoll(), FastUpdatePoll()]
+        kinds = [FastConnect(), FastSample(), FastConfigurationPoll(), FastUpdatePoll()]
         self.fast = FastPath(kinds, self.threads)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:

@@ -8,11 +8,11 @@ from core.extension_points import ExtensionPoint
 
 if TYPE_CHECKING:  # apps.py imports this module before the models are loaded
     from collections.abc import Callable
+    from uuid import UUID
 
     from devices.metrics.sample_values import Row
-    from devices.registry.models import Device
 
-# A callback receives the newest sample of a request, after all samples of the request are
-# committed. It runs in every request, so it must only inspect the row and leave other work
-# to a Celery worker.
-sample_stored: ExtensionPoint[Callable[[Device, Row], None]] = ExtensionPoint("sample stored")
+# A callback receives the ids of the tenant and the device, and the newest sample of a request,
+# after all samples of the request are committed. It runs in every request, also on the event
+# loop, so it must only inspect the row and leave other work to a Celery worker.
+sample_stored: ExtensionPoint[Callable[[UUID, UUID, Row], None]] = ExtensionPoint("sample stored")

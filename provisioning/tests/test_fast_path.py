@@ -1,14 +1,17 @@
 """The fast path of the web server: the same answers as the ordinary way, and nothing lost."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
 import pytest
+from redis import Redis
 
 from devices.registry.tests.waiting import wait_until
 from provisioning.embedded.endpoints import Endpoints
@@ -20,6 +23,8 @@ POLL = "/devices/me/configuration"
 # One process, so that all requests meet in it.
 SETTINGS = {"WEB_WORKERS": "1", "STREAM_URL": "http://localhost:9"}
 TENANTS = ("first", "second")
+SAMPLE_TABLES = ("metrics_devicemetrics", "metrics_latestmetrics")
+ROLL_UP_TABLES = ("metrics_hourlymetrics", "metrics_dailymetrics")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, migrated: Endpoints) -> Iterat
 
 @pytest.fixture(scope="module")
 def fast(own: OwnServers) -> Iterator[int]:
-    with own.serving(**SETTINGS, RATE_DEVICE="600/min") as port:
+    with own.serving(**SETTINGS, RATE_DEVICE="600/min", RATE_SAMPLES="200/min") as port:
         yield port
 
 
@@ -41,10 +46,18 @@ def ordinary(own: OwnServers) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def enrollment(own: OwnServers) -> dict[str, str]:
+def owners(own: OwnServers) -> dict[str, str]:
+    """Return the API tokens of the tenants' owners."""
+    return {
+        name: own.manage("create_tenant", name, "--owner", f"{name}@example.com", "--json")["token"]
+        for name in TENANTS
+    }
+
+
+@pytest.fixture(scope="module")
+def enrollment(own: OwnServers, owners: dict[str, str]) -> dict[str, str]:
     tokens = {}
     for name in TENANTS:
-        own.manage("create_tenant", name, "--owner", f"{name}@example.com", "--json")
         tokens[name] = own.manage("create_enrollment_token", name, "--json")["token"]
     return tokens
 
@@ -95,6 +108,10 @@ def comparable(response: Response) -> tuple[int, dict[str, str], Any]:
     )
 
 
+def send_sample(port: int, token: str, **values: Any) -> Response:
+    return request(port, "/devices/metrics", token, {"cpu_usage": 12.5, **values})
+
+
 def poll(port: int, token: str, version: str) -> Response:
     return request(port, POLL, token, headers={"If-None-Match": f'"{version}"'})
 
@@ -109,6 +126,7 @@ def test_the_answers_and_their_headers_are_those_of_the_ordinary_way(
         (lambda port: connect(port, token), "device-connect"),
         (lambda port: poll(port, token, version), "my-configuration"),
         (lambda port: request(port, "/devices/me/update", token), "my-update"),
+        (lambda port: send_sample(port, token), "metrics-ingest"),
     ):
         send(fast)  # the first answer of a kind is an ordinary one
         before = fast_answers(fast, view)
@@ -263,6 +281,145 @@ def test_the_limit_of_a_device_holds(fast: int, devices: Devices) -> None:
 
     assert 429 in statuses
     assert 550 <= statuses.count(200) <= 660
+
+
+def test_a_sample_is_stored_as_on_the_ordinary_way(
+    own: OwnServers, fast: int, ordinary: int, devices: Devices
+) -> None:
+    recorded_at = datetime.now(UTC) - timedelta(minutes=1)
+    values = {
+        "recorded_at": recorded_at.isoformat(),
+        "ram_used_mb": 700,
+        "ram_total_mb": 2048,
+        "network": {"type": "wifi", "ssid": "Lobby ünïcode"},
+        "running_apps": ["player"],
+        "screen": {"is_on": True},
+        "vendor": {"fan": 3},
+    }
+    tokens = devices.register(), devices.register()
+    send_sample(fast, devices.register())  # the first answer of a kind is an ordinary one
+    before = fast_answers(fast, "metrics-ingest")
+
+    answers = [
+        send_sample(port, token, **values)
+        for port, token in zip((fast, ordinary), tokens, strict=True)
+    ]
+
+    assert fast_answers(fast, "metrics-ingest") == before + 1
+    assert comparable(answers[0]) == comparable(answers[1])
+    assert answers[0].body["stored"] == 1
+    assert send_sample(fast, tokens[0], **values).body["repeated"] == 1
+    for table in SAMPLE_TABLES:
+        assert len(stored_rows(own, table, "recorded_at", recorded_at)) == 1, table
+    for table in ROLL_UP_TABLES:
+        assert len(stored_rows(own, table, "newest_at", recorded_at)) == 1, table
+
+
+def stored_rows(own: OwnServers, table: str, column: str, moment: datetime) -> list[Any]:
+    """Return the different rows of two devices without what differs between any two of them."""
+    rows = own.as_superuser(
+        f"SELECT to_jsonb(r) - 'device_id' - 'received_at' - 'p95_due_at' FROM {table} r"
+        f" WHERE {column} = '{moment.isoformat()}'"
+    )
+    assert len(rows) == 2, rows
+    return [row for row in rows if row != rows[0]] + rows[:1]
+
+
+def test_a_sample_marks_its_device_as_seen(own: OwnServers, fast: int, devices: Devices) -> None:
+    token = devices.register()
+    device_id = connect(fast, token).body["device_id"]
+    send_sample(fast, token)
+    own.as_superuser("UPDATE devices_device SET last_seen = now() - interval '1 minute'")
+    before = fast_answers(fast, "metrics-ingest")
+
+    assert send_sample(fast, token).body["stored"] == 1
+
+    assert fast_answers(fast, "metrics-ingest") == before + 1
+    seen = (
+        f"SELECT last_seen > now() - interval '30 s' FROM devices_device WHERE id = '{device_id}'"
+    )
+    assert scalar(own, seen)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"cpu_usage": 101}',
+        b'{"cpu_usage": "12"}',
+        b'{"cpu_usage": NaN, "ram_used_mb": 5}',
+        b'{"cpu_usage": 1, "network": {"type": "\\ud800"}}',
+        b'{"cpu_usage": 1, "network": {"type": "\xff"}}',
+        b'{"cpu_usage": 1, "x": "\\u0000"}',
+        b'{"cpu_usage": 1, "recorded_at": "1970-01-01T00:00:00Z"}',
+        b'{"cpu_usage": 1, "recorded_at": "2999-01-01T00:00:00Z"}',
+        b'{"cpu_usage": 1, "recorded_at": "yesterday"}',
+        b'{"recorded_at": "2026-01-01T00:00:00Z"}',
+        b'{"samples": [{"cpu_usage": 1}]}',
+        b'[{"cpu_usage": 1}, {"cpu_usage": 2}]',
+        b"[]",
+        b"not JSON",
+    ],
+)
+def test_an_unusual_sample_is_answered_as_on_the_ordinary_way(
+    fast: int, ordinary: int, devices: Devices, body: bytes
+) -> None:
+    answers = [
+        request(port, "/devices/metrics", devices.register(), body) for port in (fast, ordinary)
+    ]
+
+    assert comparable(answers[0]) == comparable(answers[1])
+
+
+def test_a_refused_sample_stops_the_fast_answers_of_no_other(
+    own: OwnServers, fast: int, devices: Devices
+) -> None:
+    tokens = [devices.register(tenant) for tenant in TENANTS for _ in range(8)]
+    for token in tokens:
+        send_sample(fast, token)
+    # No value is known that passes the checks of the server, but not those of the database.
+    own.as_superuser("ALTER TABLE metrics_latestmetrics ADD CHECK (ssid <> 'refused')")
+    before = fast_answers(fast, "metrics-ingest")
+
+    def send(number: int) -> int:
+        network = {"ssid": "refused" if number == 5 else "accepted"}
+        return send_sample(fast, tokens[number], network=network).status
+
+    with ThreadPoolExecutor(len(tokens)) as callers:
+        statuses = list(callers.map(send, range(len(tokens))))
+
+    assert statuses.count(200) == len(tokens) - 1
+    assert fast_answers(fast, "metrics-ingest") == before + len(tokens) - 1
+
+
+def test_a_sample_that_violates_a_rule_requests_an_evaluation(
+    own: OwnServers, fast: int, devices: Devices, owners: dict[str, str]
+) -> None:
+    rule = {"name": "Hot", "kind": "metric", "measure": "cpu_usage", "threshold": 90}
+    assert request(fast, "/monitoring/rules", owners["first"], rule).status == 201
+    token = devices.register("first")
+    device_id = connect(fast, token).body["device_id"]
+    broker = Redis.from_url(own.endpoints.environment["REDIS_URL"])
+
+    def is_requested() -> bool:
+        tasks = [json.loads(task)["body"] for task in broker.lrange("provisioning:prompt", 0, -1)]
+        return any(device_id in base64.b64decode(task).decode() for task in tasks)
+
+    def has_effect() -> bool:  # the rules are read again after some seconds
+        return send_sample(fast, token, cpu_usage=95).status == 200 and is_requested()
+
+    before = fast_answers(fast, "metrics-ingest")
+    wait_until(has_effect)
+    assert fast_answers(fast, "metrics-ingest") > before
+
+
+def test_the_limit_of_samples_holds(fast: int, devices: Devices) -> None:
+    token = devices.register()
+
+    with ThreadPoolExecutor(8) as callers:
+        statuses = list(callers.map(lambda _: send_sample(fast, token).status, range(300)))
+
+    assert 429 in statuses
+    assert 180 <= statuses.count(200) <= 240
 
 
 def test_fast_answers_return_after_the_database_was_away(

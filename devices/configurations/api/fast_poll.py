@@ -1,9 +1,8 @@
 """`GET /devices/me/configuration` of a device that has the current version."""
 
 import re
-from typing import Any
 
-from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
+from core.fast_requests import FastAnswer, FastKind, FastQuestion, FastRequest, Row
 from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.services.connect_response import has_layers
 
@@ -30,11 +29,11 @@ class FastConfigurationPoll(FastKind):
             AND coalesce(steps.configuration_version, '{EMPTY_VERSION}') = asked.version
     """
 
-    def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
+    def question(self, request: FastRequest) -> FastQuestion | None:
         tag = ENTITY_TAG.fullmatch(request.header("if-none-match") or "")
-        return None if tag is None else (tag[1],)
+        return None if tag is None else FastQuestion((tag[1],))
 
-    def answer(self, request: FastRequest, row: Row) -> FastAnswer | None:
+    def answer(self, facts: None, row: Row) -> FastAnswer | None:
         if not row["is_assigned"] and has_layers.get(row["tenant_id"], row["revision"]):
             return None
         headers = {"etag": f'"{row["version"]}"'}

@@ -15,6 +15,7 @@ from core.rest.parsers import DeviceJSONParser
 from tenants.context import current_caller, current_tenant_id
 
 MAX_BYTES = 8 * 1024 * 1024  # of a body after decompression
+SAMPLES, SAMPLES_OF_TENANT = Limit("samples"), Limit("tenant_samples")
 BYTES, BYTES_OF_TENANT = Limit("sample_bytes"), Limit("tenant_sample_bytes")
 GZIP = 31  # zlib's wbits: the gzip format with the largest window
 

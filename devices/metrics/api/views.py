@@ -13,14 +13,13 @@ from rest_framework.views import APIView
 from core import clock
 from core.conversions import clean_text
 from core.ignored import Ignored
-from core.limits import Limit
 from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.pagination import KeysetPagination
 from core.rest.tolerant import MAX_NAMED
 from core.times import utc_text
 from devices.metrics.api import documentation
-from devices.metrics.api.parsing import SamplesParser, require_budget
+from devices.metrics.api.parsing import SAMPLES, SAMPLES_OF_TENANT, SamplesParser, require_budget
 from devices.metrics.api.serializers import (
     AggregateQuerySerializer,
     AggregateSerializer,
@@ -36,7 +35,6 @@ from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.views import get_device
 from devices.registry.services import unreadable_fields
 
-SAMPLES, SAMPLES_OF_TENANT = Limit("samples"), Limit("tenant_samples")
 BATCH_FIELDS = {"samples", "sent_at"}
 MAX_FAULTS = 100  # that a response names
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import (
@@ -85,10 +86,11 @@ def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: date
         raise TooManySamples(
             f"A request may have at most {MAX_SAMPLES:,} samples.", field="samples"
         )
-    result = validate_samples(samples, sent_at=parse_time(sent_at), clock=_clock(now))
+    result = validate_samples(samples, sent_at=parse_time(sent_at), clock=server_clock(now))
     stored = with_retries(lambda: _store(device, result, now)) if result.rows else 0
     if stored:
-        _call_extension_point(device, max(result.rows, key=_recorded_at))
+        assert device.tenant_id is not None
+        note_stored(device.tenant_id, device.pk, max(result.rows, key=_recorded_at))
     return Outcome(
         stored=stored,
         repeated=len(result.rows) - stored,
@@ -121,11 +123,11 @@ def with_retries(act: Callable[[], T]) -> T:
         ) from error
 
 
-def _call_extension_point(device: Device, newest: Row) -> None:
-    """Call the subscribers to stored samples. If their queries fail, the samples stay stored."""
+def note_stored(tenant_id: UUID, device_id: UUID, newest: Row) -> None:
+    """Call the subscribers to stored samples. If they fail, the samples stay stored."""
     for subscriber in sample_stored:
         try:
-            subscriber(device, newest)
+            subscriber(tenant_id, device_id, newest)
         except DatabaseError:
             logger.exception("A subscriber failed to process a stored sample")
 
@@ -144,13 +146,7 @@ def _store(device: Device, result: ValidationResult, now: datetime) -> int:
 def _store_in_transaction(device: Device, result: ValidationResult, now: datetime) -> int:
     # This call locks the device row, so requests of one device are stored one by one.
     presence.record_sign_of_life(device=device, now=now)
-    return store(
-        result.rows,
-        device_id=device.pk,
-        tenant_id=device.tenant_id,
-        app_version=device.app_version,
-        now=now,
-    )
+    return store(result.rows, device_id=device.pk, tenant_id=device.tenant_id, now=now)
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -162,7 +158,8 @@ def _is_transient(error: BaseException) -> bool:
     return state in RETRYABLE_STATES or state.startswith(CONNECTION_STATES) or not state
 
 
-def _clock(now: datetime) -> Clock:
+def server_clock(now: datetime) -> Clock:
+    """Return the limits for the times of samples that arrive now."""
     return Clock(
         now=now,
         oldest=now - timedelta(days=settings.METRICS_RETENTION_DAYS),

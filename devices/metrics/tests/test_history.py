@@ -214,6 +214,7 @@ def test_samples_count_for_the_app_version_that_sent_them(
     device = DeviceFactory.create(tenant=tenant, app_version="2.0")
     report(device, at(NOON, ram_used_mb=100), now=NOON)
     device.app_version = "2.1"
+    device.save()
     report(device, at(NOON + HOUR, ram_used_mb=500), now=NOON + HOUR)
 
     assert sorted(aggregate(member(), "by=app_version")) == [
@@ -228,6 +229,7 @@ def test_a_late_sample_does_not_change_the_app_version_of_an_hour(
     device = DeviceFactory.create(tenant=tenant, app_version="2.0")
     report(device, at(NOON + HOUR / 2, ram_used_mb=100), now=NOON + HOUR)
     device.app_version = "2.1"
+    device.save()
     report(device, at(NOON, ram_used_mb=100), now=NOON + 2 * HOUR)
 
     assert aggregate(member(), "by=app_version") == [("2.0", 1, 100, 100)]

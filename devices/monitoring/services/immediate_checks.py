@@ -1,17 +1,22 @@
 """Queue an immediate evaluation for samples that may open or close an alert.
 
 Each web process compares the samples it has just stored with a copy of the rules that is
-at most a few seconds old. The process collects the devices that may be affected, and
+a few seconds old. The copy covers all tenants, so its price does not depend on how many of
+them send samples. The process collects the devices that may be affected, and
 queues one task for many devices. The next periodic evaluation covers all other samples.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import DatabaseError, connection
 from kombu.exceptions import OperationalError
 
 from core.background import BackgroundCall
@@ -19,40 +24,43 @@ from core.tasks import enqueue
 from devices.metrics.sample_values import Row
 from devices.monitoring.conditions import COMPARE
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
-from devices.registry.models import Device
+from tenants.context import every_tenant_scope
 
 CACHE_SECONDS = 5.0
 BATCH = 1_000  # devices in one task
-MAX_ALERTED_DEVICES = 20_000  # cached for one tenant
+MAX_CONDITIONS = 100_000
+MAX_ALERTED_DEVICES = 100_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class TenantChecks:
-    """The conditions of a tenant's metric rules, and the devices with alerts."""
+class Checks:
+    """The conditions of metric rules by tenant, and the devices with alerts."""
 
     expires_at: float  # compared with time.monotonic()
-    conditions: list[tuple[str, str, float]] = field(default_factory=list)
+    conditions: dict[UUID, list[tuple[str, str, float]]] = field(default_factory=dict)
     alerted_ids: set[UUID] = field(default_factory=set)
 
-    def may_change_alerts(self, device_id: UUID, row: Row) -> bool:
+    def may_change_alerts(self, tenant_id: UUID, device_id: UUID, row: Row) -> bool:
         """Return True if the sample violates a rule, or the device has an alert."""
         return device_id in self.alerted_ids or any(
             row[measure] is not None and COMPARE[operator](row[measure], bound)
-            for measure, operator, bound in self.conditions
+            for measure, operator, bound in self.conditions.get(tenant_id, ())
         )
 
 
-_cache: dict[UUID, TenantChecks] = {}
+_checks: Checks | None = None
 _pending_ids: set[UUID] = set()
 _lock = threading.Lock()
 
 
-def check_sample(device: Device, row: Row) -> None:
+def check_sample(tenant_id: UUID, device_id: UUID, row: Row) -> None:
     """Request an evaluation of the device if its newest sample may change alerts."""
-    assert device.tenant_id is not None
-    if _tenant_checks(device.tenant_id).may_change_alerts(device.pk, row):
+    checks = _current_checks()
+    if checks is None or checks.may_change_alerts(tenant_id, device_id, row):
         with _lock:
-            _pending_ids.add(device.pk)
+            _pending_ids.add(device_id)
         _request_check()
 
 
@@ -67,30 +75,52 @@ def take_pending() -> Iterable[list[UUID]]:
 
 def clear_cache() -> None:
     """Clear the cached rules, so that the next sample reads them again."""
-    _cache.clear()
+    global _checks
+    _checks = None
 
 
-def _tenant_checks(tenant_id: UUID) -> TenantChecks:
-    checks = _cache.get(tenant_id)
-    if checks is None or checks.expires_at < time.monotonic():
-        checks = _cache[tenant_id] = _read()
-    return checks
+def _current_checks() -> Checks | None:
+    """Return the cached rules, and renew them in the background when they are old.
+
+    On the event loop, the first call returns None.
+    """
+    if _checks is None:
+        with suppress(SynchronousOnlyOperation):
+            _read_checks()
+            return _checks
+    if _checks is None or _checks.expires_at < time.monotonic():
+        _request_rules()
+    return _checks
 
 
-def _read() -> TenantChecks:
-    """Read the current tenant's enabled metric rules and unsettled metric alerts."""
+def _read_checks() -> None:
+    """Read the enabled metric rules and the unsettled metric alerts of all tenants."""
+    global _checks
     kind = MonitoringRule.Kind.METRIC
-    checks = TenantChecks(expires_at=time.monotonic() + CACHE_SECONDS)
-    rules = MonitoringRule.objects.enabled().filter(kind=kind)
-    overrides = RuleOverride.objects.filter(rule__in=rules, threshold__isnull=False)
-    conditions: list[Any] = [
-        *rules.values_list("measure", "operator", "threshold"),
-        *overrides.values_list("rule__measure", "rule__operator", "threshold").distinct(),
-    ]
-    checks.conditions += conditions
-    alerts = Alert.objects.unsettled().filter(kind=kind)
-    checks.alerted_ids.update(alerts.values_list("device_id", flat=True)[:MAX_ALERTED_DEVICES])
-    return checks
+    checks = Checks(expires_at=time.monotonic() + CACHE_SECONDS)
+    with every_tenant_scope():
+        rules = MonitoringRule.every_tenant.enabled().filter(kind=kind)
+        overrides = RuleOverride.every_tenant.filter(rule__in=rules, threshold__isnull=False)
+        conditions: list[Any] = [
+            *rules.values_list("tenant_id", "measure", "operator", "threshold")[:MAX_CONDITIONS],
+            *overrides.values_list(
+                "tenant_id", "rule__measure", "rule__operator", "threshold"
+            ).distinct()[:MAX_CONDITIONS],
+        ]
+        for tenant_id, *condition in conditions:
+            checks.conditions.setdefault(tenant_id, []).append(tuple(condition))
+        alerts = Alert.every_tenant.unsettled().filter(kind=kind)
+        checks.alerted_ids.update(alerts.values_list("device_id", flat=True)[:MAX_ALERTED_DEVICES])
+    _checks = checks
+
+
+def _read_in_background() -> None:
+    try:
+        _read_checks()
+    except DatabaseError:
+        logger.warning("The rules cannot be read. Samples are compared with older ones.")
+    finally:
+        connection.close()
 
 
 def _enqueue_checks() -> None:
@@ -105,3 +135,4 @@ def _enqueue_checks() -> None:
 
 
 _request_check = BackgroundCall(_enqueue_checks, OperationalError)
+_request_rules = BackgroundCall(_read_in_background, OperationalError, pause=CACHE_SECONDS / 2)

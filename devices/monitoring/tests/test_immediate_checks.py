@@ -1,6 +1,6 @@
 """Tests of immediate checks, which evaluate new samples that may change alerts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -19,11 +19,8 @@ from tenants.models import Tenant
 
 
 @pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    immediate_checks.clear_cache()
+def nothing_pending() -> None:
     list(immediate_checks.take_pending())
-    yield
-    immediate_checks.clear_cache()
 
 
 @pytest.fixture

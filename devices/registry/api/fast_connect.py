@@ -5,7 +5,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
+from core.fast_requests import FastAnswer, FastKind, FastQuestion, FastRequest, Row
 from devices.registry.api.connect_answer import connect_answer
 from devices.registry.api.serializers import MAX_REPORT_NUMBER
 from devices.registry.clones import MAX_COUNTER_GAP
@@ -15,7 +15,6 @@ from devices.registry.services.presence import connect_fields
 TEXTS = ("app_version", "os_version", "boot_id")
 FIELDS = {*TEXTS, "ip_address", "report_number"}
 MAX_BODY = 2048  # bytes
-JSON_TYPES = {"application/json", "application/json;charset=utf-8"}
 # The answer depends on these columns of the device.
 DEVICE_FIELDS = ("id", "tenant_id", "quarantined_at", "model")
 _DEVICE = ", ".join(f"device.{name}" for name in DEVICE_FIELDS)
@@ -67,17 +66,18 @@ class FastConnect(FastKind):
         LEFT JOIN tenants_tenantrevision revision ON revision.tenant_id = device.tenant_id
     """
 
-    def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
-        kind = request.header("content-type")
-        if kind is None or kind.lower().replace(" ", "") not in JSON_TYPES:
+    def question(self, request: FastRequest) -> FastQuestion | None:
+        if not request.has_json:
             return None
         message = _message(request.body) if len(request.body) <= MAX_BODY else None
         if message is None:
             return None
         address = message.address or request.address
-        return None if address is None else (*message.texts, address, message.report_number)
+        if address is None:
+            return None
+        return FastQuestion((*message.texts, address, message.report_number))
 
-    def answer(self, request: FastRequest, row: Row) -> FastAnswer | None:
+    def answer(self, facts: None, row: Row) -> FastAnswer | None:
         _, now, *columns = row.values()
         device = device_with_steps(columns, DEVICE_FIELDS)
         steps = connect_fields(device, now=now)

@@ -1,8 +1,6 @@
 """`GET /devices/me/update` of a device for which no update is waiting."""
 
-from typing import Any
-
-from core.fast_requests import FastAnswer, FastKind, FastRequest, Row
+from core.fast_requests import FastAnswer, FastKind, FastQuestion, FastRequest, Row
 
 
 class FastUpdatePoll(FastKind):
@@ -22,8 +20,8 @@ class FastUpdatePoll(FastKind):
             AND NOT coalesce(steps.update_waiting, false)
     """
 
-    def parameters(self, request: FastRequest) -> tuple[Any, ...] | None:
-        return ()
+    def question(self, request: FastRequest) -> FastQuestion | None:
+        return FastQuestion()
 
-    def answer(self, request: FastRequest, row: Row) -> FastAnswer | None:
+    def answer(self, facts: None, row: Row) -> FastAnswer | None:
         return FastAnswer(str(row["id"]), str(row["tenant_id"]))
