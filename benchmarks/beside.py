@@ -1,6 +1,6 @@
 """Compare an endpoint with the bare view in the same run on the same machine."""
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.connect import create_bare_table
 from benchmarks.stage import web
 
@@ -18,10 +18,10 @@ def compare_with_bare_update(requests: list[bytes], *, port: int, seconds: float
     """
     create_bare_table()
     with web("benchmarks.bare:application", port):
-        bare_requests = [load.post(f"/{number}", b"{}") for number in range(1000)]
-        baseline = load.run(port, bare_requests, connections=CONNECTIONS, seconds=BARE_SECONDS)
+        bare_requests = [client.post(f"/{number}", b"{}") for number in range(1000)]
+        baseline = client.run(port, bare_requests, connections=CONNECTIONS, seconds=BARE_SECONDS)
     with web("provisioning.rsgi:app", port):
-        result = load.run(port, requests, connections=CONNECTIONS, seconds=seconds)
+        result = client.run(port, requests, connections=CONNECTIONS, seconds=seconds)
     return (
         f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
         f" p99 {result.percentile(0.99):.1f} ms, {result.failed} failed; ratio to a"

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.connect import create_bare_table
 from benchmarks.fleet import create_devices
 from benchmarks.stage import web
@@ -63,8 +63,10 @@ def _measure_polls(device_tokens: list[str]) -> None:
     """Measure polls of devices whose configuration is current."""
     create_bare_table()
     etag = f'If-None-Match: "{version_of(DOCUMENT)}"\r\n'
-    polls = [load.get("/devices/me/configuration", token, headers=etag) for token in device_tokens]
-    bare_requests = [load.get(f"/select/{number}", "") for number in range(POLLING_DEVICES)]
+    polls = [
+        client.get("/devices/me/configuration", token, headers=etag) for token in device_tokens
+    ]
+    bare_requests = [client.get(f"/select/{number}", "") for number in range(POLLING_DEVICES)]
     ratios = []
     for run in (1, 2, 3):
         baseline = _measure("benchmarks.bare:application", bare_requests)
@@ -83,7 +85,7 @@ def _measure_change(tenant: Tenant, device_tokens: list[str]) -> None:
     """Change the layer for all devices of the tenant while some of the devices connect."""
     _create_devices(tenant)
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    connects = [load.post("/devices/connect", body, token) for token in device_tokens]
+    connects = [client.post("/devices/connect", body, token) for token in device_tokens]
     with web("provisioning.rsgi:app", PORT):
         _connect_rate(connects)  # warm-up
         baseline_rates = [_connect_rate(connects) for _ in range(3)]
@@ -122,13 +124,13 @@ def _rates_during(worker: "subprocess.Popen[str]", connects: list[bytes]) -> Ite
 
 
 def _connect_rate(requests: list[bytes]) -> float:
-    return load.run(PORT, requests, connections=CONNECTIONS, seconds=SLICE_SECONDS).rate
+    return client.run(PORT, requests, connections=CONNECTIONS, seconds=SLICE_SECONDS).rate
 
 
-def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
+def _measure(application: str, requests: list[bytes]) -> client.LoadResult:
     with web(application, PORT):
-        load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
-        return load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
+        client.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
+        return client.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
 
 
 def _create_devices(tenant: Tenant) -> None:

@@ -2,7 +2,7 @@
 
 from django.db import connection
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.fleet import create_devices
 from benchmarks.stage import web
 
@@ -16,8 +16,8 @@ def main() -> None:
     device_tokens = create_devices(DEVICES)
     create_bare_table()
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    connect_requests = [load.post("/devices/connect", body, token) for token in device_tokens]
-    bare_requests = [load.post(f"/{number}", body) for number in range(DEVICES)]
+    connect_requests = [client.post("/devices/connect", body, token) for token in device_tokens]
+    bare_requests = [client.post(f"/{number}", body) for number in range(DEVICES)]
     ratios = []
     for run in (1, 2, 3):
         baseline = _measure("benchmarks.bare:application", bare_requests)
@@ -31,10 +31,10 @@ def main() -> None:
     print(f"connect: median ratio {sorted(ratios)[1]:.2f} (target at least 0.50)")
 
 
-def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
+def _measure(application: str, requests: list[bytes]) -> client.LoadResult:
     with web(application, PORT):
-        load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
-        return load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
+        client.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
+        return client.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
 
 
 def create_bare_table() -> None:

@@ -4,7 +4,7 @@ import json
 
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.beside import compare_with_bare_update
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
@@ -38,5 +38,5 @@ def _requests() -> list[bytes]:
         for device in devices:
             body = json.dumps({"csr": request_for(ec_key())}).encode()
             token = renew_device_token(device, now=now)
-            requests.append(load.post("/devices/me/certificate", body, token))
+            requests.append(client.post("/devices/me/certificate", body, token))
     return requests

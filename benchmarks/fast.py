@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from benchmarks import light_load, load
+from benchmarks import client, light_load
 from benchmarks.fleet import create_devices
 from benchmarks.metrics import sample
 from benchmarks.stage import web
@@ -27,15 +27,15 @@ def main() -> None:
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
     other = b'{"app_version": "2.1.1", "os_version": "9"}'
     connects = [
-        load.post("/devices/connect", other if number % 100 == 0 else body, token)
+        client.post("/devices/connect", other if number % 100 == 0 else body, token)
         for number, token in enumerate(devices)
     ]
     polls = [
-        load.get("/devices/me/configuration", token, headers=POLL_HEADERS) for token in devices
+        client.get("/devices/me/configuration", token, headers=POLL_HEADERS) for token in devices
     ]
     recorded = datetime.now(UTC) - timedelta(minutes=40)
     samples = [
-        load.post(
+        client.post(
             "/devices/metrics",
             json.dumps(sample(recorded + round_ * timedelta(minutes=1), random.Random(0))).encode(),
             token,
@@ -43,7 +43,7 @@ def main() -> None:
         for round_ in range(ROUNDS)
         for token in devices
     ]
-    updates = [load.get("/devices/me/update", token) for token in devices]
+    updates = [client.get("/devices/me/update", token) for token in devices]
     for connections in (16, 128):
         bare = _measure("benchmarks.bare_batched:app", connects, connections)
         _report(f"connect, {connections} connections", connects, connections, bare)
@@ -52,7 +52,9 @@ def main() -> None:
     _report("update poll (204)", updates, 128, bare)
 
 
-def _report(name: str, requests: Sequence[bytes], connections: int, bare: load.LoadResult) -> None:
+def _report(
+    name: str, requests: Sequence[bytes], connections: int, bare: client.LoadResult
+) -> None:
     result = _measure("provisioning.rsgi:app", requests, connections)
     print(
         f"fast: {name}: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
@@ -61,7 +63,7 @@ def _report(name: str, requests: Sequence[bytes], connections: int, bare: load.L
     )
 
 
-def _measure(application: str, requests: Sequence[bytes], connections: int) -> load.LoadResult:
+def _measure(application: str, requests: Sequence[bytes], connections: int) -> client.LoadResult:
     with web(application, PORT):
         # The warm-up begins at the end, so that it stores other samples.
         light_load.run(PORT, requests[::-1], connections=connections, seconds=3)

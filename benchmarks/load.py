@@ -1,180 +1,85 @@
-"""A small HTTP/1.1 load generator with keep-alive connections.
+"""The load of 200,000 devices on the whole product, for ten minutes. It is run by hand.
 
-Each connection sends one request at a time.
+Each device connects every minute and sends a sample every five minutes; 300 of them poll their
+configuration each second. One device in 200 reports another version at each connect. Another one
+in 200 connects every fifth minute only, so that it goes offline in between.
 """
 
-import json
-import multiprocessing
+import itertools
 import os
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.queues import Queue
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+from benchmarks import client, light_load
+from benchmarks.fleet import create_devices
+from benchmarks.stage import web
+from devices.registry.models import Device
+from events.models import Event
+from provisioning.processes import Program, start, stop
+from provisioning.roles import command_line
+
+TENANTS, DEVICES = 100, 200_000
+CONNECTS, SAMPLES, POLLS = 340, 67, 30  # in tenths of a second
+TOTAL = CONNECTS + SAMPLES + POLLS
+SECONDS = float(os.environ.get("BENCH_SECONDS", "600"))
+CONNECTIONS = 256
+PORT = 8981
+VERSION = "0" * 64
+POLL_HEADERS = f'If-None-Match: "{VERSION}"\r\n'
+SAMPLE = (
+    '{"recorded_at": "%s", "cpu_usage": 31.5, "ram_used_mb": 1201, "ram_total_mb": 2048,'
+    ' "storage_used_mb": 3811, "storage_total_mb": 8192, "temperature": 51.5,'
+    ' "network": {"type": "wifi", "ssid": "Lobby", "signal_strength": -61, "latency": 24}}'
+)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """The result of a load run."""
-
-    answered: int
-    failed: int
-    seconds: float
-    latencies: list[float]  # seconds, sorted
-
-    @property
-    def rate(self) -> float:
-        return self.answered / self.seconds
-
-    def percentile(self, share: float) -> float:
-        """Return a percentile of the latencies in milliseconds. `share` is from 0 to 1."""
-        index = min(len(self.latencies) - 1, int(share * len(self.latencies)))
-        return self.latencies[index] * 1000
-
-
-def post(path: str, body: bytes, token: str = "") -> bytes:
-    """Return the bytes of a POST request with a JSON body."""
-    credential = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{credential}"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+def main() -> None:
+    devices = create_devices(DEVICES, tenants=TENANTS, configuration_version=VERSION)
+    with web("provisioning.rsgi:app", PORT), _background():
+        light_load.run_at_rate(
+            PORT, _requests(devices), rate=TOTAL * 2, connections=CONNECTIONS, seconds=20
+        )  # warm-up
+        result = light_load.run_at_rate(
+            PORT, _requests(devices), rate=TOTAL * 10, connections=CONNECTIONS, seconds=SECONDS
+        )
+    changes = Event.every_tenant.filter(name="device.status_changed").count()
+    offline = Device.every_tenant.filter(status="offline").count()
+    print(
+        f"load: {result.rate:,.0f} requests/s for {result.seconds:.0f} s, {result.failed} failed,"
+        f" p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms,"
+        f" longest {result.latencies[-1] * 1000:.0f} ms (target: none failed, p99 under 100 ms);"
+        f" {changes:,} changes of status, {offline:,} devices offline at the end"
     )
-    return head.encode() + body
-
-
-def get(path: str, token: str, *, headers: str = "") -> bytes:
-    """Return the bytes of a GET request. Each line of `headers` ends with CRLF."""
-    credential = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}{headers}"
-    return f"{head}\r\n".encode()
 
 
 @contextmanager
-def json_client(port: int) -> Iterator[Callable[[bytes], Any]]:
-    """Open a connection. Yield a function that sends a request and returns its JSON.
-
-    The function raises RuntimeError for a status other than 2xx.
-    """
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        def send(request: bytes) -> Any:
-            connection.sendall(request)
-            status, body = _read_response(connection)
-            if not 200 <= status < 300:
-                raise RuntimeError(f"{status}: {body[:200]!r}")
-            return json.loads(body)
-
-        yield send
+def _background() -> Iterator[None]:
+    """Run a worker and beat: the sweep, rules, roll-ups, deliveries."""
+    with ExitStack() as stack:
+        for role in ("worker", "beat"):
+            program = Program(name=role, command=command_line(role, port=0))
+            stack.callback(stop, [(program, start(program, quiet=True))])
+        yield
 
 
-def run(
-    port: int,
-    requests: Sequence[bytes],
-    *,
-    connections: int,
-    seconds: float,
-    interval: float = 0.0,
-    niceness: int = 0,
-) -> LoadResult:
-    """Send the requests repeatedly over some connections and measure the latencies.
+def _requests(devices: list[str]) -> Callable[[int], bytes]:
+    connects, samples, polls = itertools.count(), itertools.count(), itertools.count()
 
-    The load generator runs in a separate process, so that it does not wait for the GIL
-    of the calling process.
+    def request(number: int) -> bytes:
+        kind = number % TOTAL
+        if kind < CONNECTS:
+            cycle, device = divmod(next(connects), DEVICES)
+            while device % 200 == 100 and cycle % 5:  # silent in this minute
+                cycle, device = divmod(next(connects), DEVICES)
+            version = "2.1.1" if device % 200 == 0 and cycle % 2 else "2.1.0"
+            body = f'{{"app_version": "{version}", "os_version": "9"}}'
+            return client.post("/devices/connect", body.encode(), devices[device])
+        if kind < CONNECTS + SAMPLES:
+            body = SAMPLE % datetime.now(UTC).isoformat()
+            device = next(samples) % DEVICES
+            return client.post("/devices/metrics", body.encode(), devices[device])
+        device = next(polls) % DEVICES
+        return client.get("/devices/me/configuration", devices[device], headers=POLL_HEADERS)
 
-    Args:
-        port: The port on localhost.
-        requests: The requests, which are distributed over the connections.
-        connections: The number of connections.
-        seconds: How long to send requests.
-        interval: The seconds from one request of a connection to its next.
-        niceness: How much the load generator yields the processor to other processes.
-    """
-    context = multiprocessing.get_context("fork")
-    results: Queue[LoadResult] = context.Queue()
-    process = context.Process(
-        target=_run_connections,
-        args=(port, requests, connections, seconds, interval, niceness, results),
-    )
-    process.start()
-    result = results.get(timeout=seconds + 60)
-    process.join()
-    return result
-
-
-def _run_connections(
-    port: int,
-    requests: Sequence[bytes],
-    connections: int,
-    seconds: float,
-    interval: float,
-    niceness: int,
-    results: "Queue[LoadResult]",
-) -> None:
-    os.nice(niceness)
-    latencies: list[float] = []
-    failures: list[int] = []
-    started = time.perf_counter()
-    until = started + seconds
-    threads = [
-        threading.Thread(
-            target=_run_connection,
-            args=(port, requests[number::connections], until, interval, latencies, failures),
-        )
-        for number in range(connections)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed = time.perf_counter() - started
-    results.put(LoadResult(len(latencies), len(failures), elapsed, sorted(latencies)))
-
-
-def _run_connection(
-    port: int,
-    requests: Sequence[bytes],
-    until: float,
-    interval: float,
-    latencies: list[float],
-    failures: list[int],
-) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while True:
-            for request in requests:
-                started = time.perf_counter()
-                if started > until:
-                    return
-                connection.sendall(request)
-                status = _read_status(connection)
-                if 200 <= status < 300 or status == 304:
-                    latencies.append(time.perf_counter() - started)
-                else:
-                    failures.append(status)
-                time.sleep(max(0.0, started + interval - time.perf_counter()))
-
-
-def _read_status(connection: socket.socket) -> int:
-    return _read_response(connection)[0]
-
-
-def _read_response(connection: socket.socket) -> tuple[int, bytes]:
-    received = b""
-    while (end := received.find(b"\r\n\r\n")) < 0:
-        chunk = connection.recv(65536)
-        if not chunk:
-            raise ConnectionError("The server closed the connection.")
-        received += chunk
-    head = received[:end].lower()
-    header_start = head.find(b"content-length:")
-    length = int(head[header_start + 15 :].split(b"\r\n", 1)[0]) if header_start >= 0 else 0
-    while len(received) < end + 4 + length:
-        chunk = connection.recv(65536)
-        if not chunk:
-            return 0, b""
-        received += chunk
-    return int(head[9:12]), received[end + 4 :]
+    return request

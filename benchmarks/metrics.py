@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.fleet import create_devices
 from benchmarks.stage import web
 from devices.metrics.measures import FIELDS
@@ -32,13 +32,13 @@ def main() -> None:
     for run in (1, 2, 3):
         end = now - run * timedelta(days=14)
         batches = [
-            load.post("/devices/metrics", body, device_tokens[number % DEVICES])
+            client.post("/devices/metrics", body, device_tokens[number % DEVICES])
             for number, body in enumerate(_batches(end))
         ]
         previous_count = DeviceMetrics.every_tenant.count()
         with web("provisioning.rsgi:app", PORT):
-            load.run(PORT, batches[:64], connections=CONNECTIONS, seconds=1)
-            result = load.run(PORT, batches[64:], connections=CONNECTIONS, seconds=SECONDS)
+            client.run(PORT, batches[:64], connections=CONNECTIONS, seconds=1)
+            result = client.run(PORT, batches[64:], connections=CONNECTIONS, seconds=SECONDS)
         stored = DeviceMetrics.every_tenant.count() - previous_count
         rate = min(BATCH * result.rate, stored / result.seconds)
         copy_rate = _measure_copy()
@@ -54,12 +54,12 @@ def main() -> None:
     )
     _check_roll_ups()
     single_requests = [
-        load.post("/devices/metrics", body, device_tokens[number % DEVICES])
+        client.post("/devices/metrics", body, device_tokens[number % DEVICES])
         for number, body in enumerate(_single_samples(now))
     ]
     with web("provisioning.rsgi:app", PORT):
-        load.run(PORT, single_requests[:64], connections=CONNECTIONS, seconds=1)
-        result = load.run(PORT, single_requests[64:], connections=CONNECTIONS, seconds=SECONDS)
+        client.run(PORT, single_requests[:64], connections=CONNECTIONS, seconds=1)
+        result = client.run(PORT, single_requests[64:], connections=CONNECTIONS, seconds=SECONDS)
     print(
         f"metrics one by one: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
         f" p99 {result.percentile(0.99):.1f} ms, {result.failed} failed (target 500/s)"

@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.beside import compare_with_bare_update
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
@@ -35,5 +35,5 @@ def _requests() -> list[bytes]:
         certificates = (row.signed_certificate(), service.ca.issuer().certificate)
         builder = ocsp.OCSPRequestBuilder().add_certificate(*certificates, hashes.SHA256())
         der = builder.build().public_bytes(Encoding.DER)
-        requests.append(load.post("/certificates/ocsp", der))
+        requests.append(client.post("/certificates/ocsp", der))
     return requests

@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.services.tokens import issue_api_token
-from benchmarks.load import LoadResult
+from benchmarks.client import LoadResult
 from benchmarks.roles import running_role
 from benchmarks.stage import web
 from devices.registry.models import Device, DeviceToken

@@ -5,7 +5,7 @@ import json
 
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.beside import compare_with_bare_update
 from devices.registry.models import Device
 from devices.registry.services.credentials import create_enrollment_token
@@ -37,4 +37,4 @@ def _request(number: int, token: str) -> bytes:
         "screen_width": 1920,
         "screen_height": 1080,
     }
-    return load.post("/devices/auto-register", json.dumps(body).encode(), token)
+    return client.post("/devices/auto-register", json.dumps(body).encode(), token)

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.db import connection
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.stage import web
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
@@ -91,21 +91,21 @@ def _poll(tokens: list[str]) -> None:
     """Connect the devices one after the other. Fetch and acknowledge new certificates."""
     serial_numbers = dict.fromkeys(tokens)
     waiting = list(tokens)
-    with load.json_client(PORT) as send:
+    with client.json_client(PORT) as send:
         for token in tokens:
-            serial_numbers[token] = send(load.get("/devices/me/certificate", token))[
+            serial_numbers[token] = send(client.get("/devices/me/certificate", token))[
                 "serial_number"
             ]
         while waiting:
             unchanged = []
             for token in waiting:
-                response = send(load.post("/devices/connect", b"{}", token))
+                response = send(client.post("/devices/connect", b"{}", token))
                 serial_number = response["next_steps"]["certificate_serial_number"]
                 if serial_number == serial_numbers[token]:
                     unchanged.append(token)
                     continue
-                certificate = send(load.get("/devices/me/certificate", token))
+                certificate = send(client.get("/devices/me/certificate", token))
                 body = json.dumps({"serial_number": certificate["serial_number"]}).encode()
-                send(load.post("/devices/me/certificate/acknowledge", body, token))
+                send(client.post("/devices/me/certificate/acknowledge", body, token))
             waiting = unchanged
             time.sleep(1)  # stay below the rate limit of a device

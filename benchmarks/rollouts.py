@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from benchmarks import load
+from benchmarks import client
 from benchmarks.connect import create_bare_table
 from benchmarks.fleet import create_devices
 from benchmarks.million import INSERT_DEVICES
@@ -121,19 +121,19 @@ def _measure_feedback() -> None:
             pass
     path = f"/devices/me/updates/{row.pk}/feedback"
     feedback_requests = [
-        load.post(
+        client.post(
             path, b'{"attempt": 1, "status": "downloading", "progress": %d}' % progress, token
         )
         for progress in range(1, 51)
         for token in device_tokens
     ]
-    bare_requests = [load.post(f"/{number}", b"{}") for number in range(1000)]
+    bare_requests = [client.post(f"/{number}", b"{}") for number in range(1000)]
     with web("benchmarks.bare:application", PORT):
-        load.run(PORT, bare_requests, connections=CONNECTIONS, seconds=2)
-        baseline = load.run(PORT, bare_requests, connections=CONNECTIONS, seconds=SECONDS)
+        client.run(PORT, bare_requests, connections=CONNECTIONS, seconds=2)
+        baseline = client.run(PORT, bare_requests, connections=CONNECTIONS, seconds=SECONDS)
     with web("provisioning.rsgi:app", PORT):
-        load.run(PORT, feedback_requests[:1000], connections=CONNECTIONS, seconds=2)
-        result = load.run(PORT, feedback_requests, connections=CONNECTIONS, seconds=SECONDS)
+        client.run(PORT, feedback_requests[:1000], connections=CONNECTIONS, seconds=2)
+        result = client.run(PORT, feedback_requests, connections=CONNECTIONS, seconds=SECONDS)
     mark = "" if result.rate >= 500 else "  <-- under"
     print(
         f"feedback: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import OCSPNonce, ocsp
 
 from accounts.services.tokens import issue_api_token
-from benchmarks import load
+from benchmarks import client
 from benchmarks.fleet import create_devices
 from benchmarks.stage import web
 from certificates.services.device_certificates import DeviceCertificatesService
@@ -40,11 +40,11 @@ DEVICES = 20_000  # of the victims; a device connects about once a minute
 
 def main() -> None:
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    victims = [load.post("/devices/connect", body, token) for token in create_devices(DEVICES)]
+    victims = [client.post("/devices/connect", body, token) for token in create_devices(DEVICES)]
     attacks = _attacks(*_attacker())
     with web("provisioning.rsgi:app", PORT):
-        load.run(PORT, victims, connections=VICTIMS, seconds=2)  # warm-up
-        quiet = load.run(PORT, victims, connections=VICTIMS, seconds=SECONDS).percentile(0.99)
+        client.run(PORT, victims, connections=VICTIMS, seconds=2)  # warm-up
+        quiet = client.run(PORT, victims, connections=VICTIMS, seconds=SECONDS).percentile(0.99)
         print(f"security: alone, p99 {quiet:.1f} ms")
         wanted = os.environ.get("BENCH_ATTACKS")  # a part of the names; all by default
         for name, requests in attacks.items():
@@ -53,7 +53,7 @@ def main() -> None:
             # The load generator takes CPU time from the servers, whatever it requests. The speed
             # of the machine changes within seconds, so both are measured in turn.
             rounds = [
-                (_beside([load.get("/health/live", "")], victims), _beside(requests, victims))
+                (_beside([client.get("/health/live", "")], victims), _beside(requests, victims))
                 for _ in range(ROUNDS)
             ]
             control = statistics.median(quiet for (quiet, _), _ in rounds)
@@ -68,7 +68,7 @@ def main() -> None:
 def _beside(attack: list[bytes], victims: list[bytes]) -> tuple[float, int]:
     """Return the victims' p99 in milliseconds beside an attack, and their failed requests."""
     with _attacking(attack):
-        result = load.run(PORT, victims, connections=VICTIMS, seconds=SECONDS)
+        result = client.run(PORT, victims, connections=VICTIMS, seconds=SECONDS)
     return result.percentile(0.99), result.failed
 
 
@@ -88,23 +88,23 @@ def _attacks(token: str, member: str, channel: UUID) -> dict[str, list[bytes]]:
         "hostile metrics": [
             _post_raw("/devices/metrics", body, token, encoding) for body in (values, text)
         ],
-        "requests for /schema": [load.get("/schema", "")],
-        "paths that do not exist": [load.get(f"/guess/{number}", "") for number in range(100)],
+        "requests for /schema": [client.get("/schema", "")],
+        "paths that do not exist": [client.get(f"/guess/{number}", "") for number in range(100)],
         "invalid tokens": [
-            load.post("/devices/connect", b"{}", f"dev_{secrets.token_urlsafe(32)[:43]}")
+            client.post("/devices/connect", b"{}", f"dev_{secrets.token_urlsafe(32)[:43]}")
             for _ in range(100)
         ],
-        "OCSP requests with nonces": [load.get(path, "") for path in _ocsp_paths()],
-        "one device's connects": [load.post("/devices/connect", b"{}", token)],
+        "OCSP requests with nonces": [client.get(path, "") for path in _ocsp_paths()],
+        "one device's connects": [client.post("/devices/connect", b"{}", token)],
         "large batches of one device": [
             _post_raw("/devices/metrics", gzip.compress(samples), token, encoding)
         ],
-        "pages without a sign-in": [load.get("/admin/login/", "")],
+        "pages without a sign-in": [client.get("/admin/login/", "")],
         "a member's searches": [
-            load.get(f"/devices?search={secrets.token_hex(3)}", member) for _ in range(50)
+            client.get(f"/devices?search={secrets.token_hex(3)}", member) for _ in range(50)
         ],
-        "a member's broad lists": [load.get("/devices?page_size=500", member)],
-        "tests of a channel": [load.post(f"/channels/{channel}/test", b"", member)],
+        "a member's broad lists": [client.get("/devices?page_size=500", member)],
+        "tests of a channel": [client.post(f"/channels/{channel}/test", b"", member)],
     }
 
 
@@ -112,7 +112,7 @@ def _attacks(token: str, member: str, channel: UUID) -> dict[str, list[bytes]]:
 def _attacking(requests: list[bytes]) -> Iterator[None]:
     repeated = requests * ATTACKERS
     thread = threading.Thread(
-        target=load.run,
+        target=client.run,
         args=(PORT, repeated),
         kwargs={
             "connections": ATTACKERS,

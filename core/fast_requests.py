@@ -83,7 +83,9 @@ class FastKind(ABC):
 
     @abstractmethod
     def answer(self, facts: Any, row: Row) -> FastAnswer | None:
-        """Return the answer, or None for the ordinary way. A query is an error here.
+        """Return the answer, or None for the ordinary way.
+
+        Neither of the two methods can run a query: an attempt leads to the ordinary way.
 
         Args:
             facts: of the question.

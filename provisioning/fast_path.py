@@ -148,18 +148,18 @@ class _Line:
     async def ask(self, request: FastRequest) -> FastAnswer | None:
         if time.monotonic() < self._rests_until:
             return None
-        question = self.kind.question(request)
-        if question is None:
-            return None
         try:
+            question = self.kind.question(request)
+            if question is None:
+                return None
             row = await self._batches.ask((request.digest, *question.values))
+            return None if row is None else self.kind.answer(question.facts, row)
         except QueueFull:  # callers take turns on the ordinary way
             return None
-        if row is None:
-            return None
-        try:
-            return self.kind.answer(question.facts, row)
         except SynchronousOnlyOperation:  # a value that is cached for a moment must be read again
+            return None
+        except Exception:
+            logger.exception("A fast answer has failed")
             return None
 
     async def _run(self, batch: Sequence[tuple[Any, ...]]) -> Mapping[int, Row]:

@@ -1,5 +1,6 @@
 """The fast path of the web server: the same answers as the ordinary way, and nothing lost."""
 
+import asyncio
 import base64
 import json
 import re
@@ -7,14 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from redis import Redis
 
+from core.fast_requests import FastQuestion, FastRequest
 from devices.registry.tests.waiting import wait_until
+from devices.updates.api.fast_poll import FastUpdatePoll
 from provisioning.embedded.endpoints import Endpoints
+from provisioning.fast_path import FastPath
 from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
 
 FACTS = {"app_version": "2.1.0", "os_version": "9", "boot_id": "boot-1"}
@@ -420,6 +426,35 @@ def test_the_limit_of_samples_holds(fast: int, devices: Devices) -> None:
 
     assert 429 in statuses
     assert 180 <= statuses.count(200) <= 240
+
+
+class Headers(dict[str, str]):
+    """The headers of a request as the web server passes them."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
+
+
+@pytest.mark.parametrize("error", [SynchronousOnlyOperation, ValueError])
+def test_a_request_whose_fast_answer_fails_goes_the_ordinary_way(error: type[Exception]) -> None:
+    class Failing(FastUpdatePoll):
+        def question(self, request: FastRequest) -> FastQuestion:
+            raise error
+
+    threads: Any = SimpleNamespace(refuses=lambda *_: False)
+    path = FastPath([Failing()], threads)
+    headers = Headers(host="localhost", authorization=f"Bearer dev_{'a' * 43}")
+    scope = SimpleNamespace(
+        method="GET",
+        path=Failing.path,
+        query_string="",
+        scheme="http",
+        client="127.0.0.1:5",
+        headers=headers,
+    )
+    path.learn(scope, Failing.status, [])
+
+    assert asyncio.run(path.answer(scope, b"")) is None
 
 
 def test_fast_answers_return_after_the_database_was_away(
