@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connections
@@ -45,7 +45,7 @@ def open_response(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
     def start_response(status: str, headers: Headers, *args: Any) -> None:
         start_line.append((int(status[:3]), headers))
 
-    response = application(environ, start_response)  # type: ignore[arg-type]
+    response: Any = application(environ, cast(Any, start_response))
     return *start_line[0], response
 
 

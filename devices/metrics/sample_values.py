@@ -79,19 +79,20 @@ def _value_at(sample: dict[str, Any], spec: Field) -> Any:
 def _number(value: Any, spec: Field) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and spec.minimum <= value <= spec.maximum:
-        return value  # type: ignore[no-any-return]
+        number: float = value
+        return number
     path = _dotted(spec)
     if isinstance(value, float) and not math.isfinite(value):
         raise UnusableValue(path, "not_finite", "This must be a finite number.")
     message = f"This must be between {spec.minimum:,g} and {spec.maximum:,g} {spec.unit}".strip()
-    number = number_from(value)
-    if number is None:
+    found = number_from(value)
+    if found is None:
         code = "out_of_bounds" if is_number else "invalid"
         raise UnusableValue(path, code, f"{message}." if is_number else "This must be a number.")
-    nearest = clamped(number, spec.minimum, spec.maximum)
+    nearest = clamped(found, spec.minimum, spec.maximum)
     if nearest is None:
         raise UnusableValue(path, "out_of_bounds", f"{message}.")
-    code = "converted" if nearest == number else "out_of_bounds"
+    code = "converted" if nearest == found else "out_of_bounds"
     raise UnusableValue(path, code, f"{message}.", nearest)
 
 

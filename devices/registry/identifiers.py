@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 Kind = Literal["serial_number", "android_id", "mac_address"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -119,6 +119,11 @@ class Identifier:
     kind: Kind
     value: str
     written: str = field(default="", compare=False)
+
+
+def identifier_of(kind: str, value: str, written: str = "") -> Identifier:
+    """Return an identifier whose kind is the value of a column."""
+    return Identifier(cast(Kind, kind), value, written)
 
 
 def label(identifier: Identifier) -> str:

@@ -143,6 +143,8 @@ def _read(reported: str, versioning: str, *, keep_build: bool) -> Any:
     except MalformedVersion:
         if versioning != SEMANTIC:
             raise
-    numbers, rest = re.match(r"([\d.]*)(.*)", text).groups()  # type: ignore[union-attr]
+    match = re.match(r"(?P<numbers>[\d.]*)(?P<rest>.*)", text)
+    assert match is not None
+    numbers, rest = match["numbers"], match["rest"]
     parts = [str(int(part)) for part in numbers.strip(".").split(".") if part]
     return parse_version(".".join([*parts, "0", "0"][: max(3, len(parts))]) + rest, versioning)

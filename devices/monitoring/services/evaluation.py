@@ -161,13 +161,13 @@ def _raise_alerts(
     # Sorted, so that concurrent evaluations insert rows in the same order.
     violations = sorted(violations, key=lambda violation: violation.device_id)
     for start in range(0, len(violations), BATCH):
-        batch = {
+        batch: dict[UUID | None, Violation] = {
             violation.device_id: _with_escalation(rule, violation)
             for violation in violations[start : start + BATCH]
         }
         with transaction.atomic():
             alerts = flapping.lock_alerts_to_reopen(rule, batch, now=now)
-            recurring = [(alert, batch.pop(alert.device_id)) for alert in alerts]  # type: ignore[arg-type] # not None
+            recurring = [(alert, batch.pop(alert.device_id)) for alert in alerts]
             _reopen(rule, recurring, now)
             opened = _open(rule, list(batch.values()), now)
         total += EvaluationResult(opened=opened, reopened=len(recurring))

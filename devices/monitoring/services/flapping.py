@@ -15,7 +15,7 @@ def reopening_period(rule: MonitoringRule) -> timedelta:
 
 
 def lock_alerts_to_reopen(
-    rule: MonitoringRule, device_ids: Iterable[UUID], *, now: datetime
+    rule: MonitoringRule, device_ids: Iterable[UUID | None], *, now: datetime
 ) -> list[Alert]:
     """Lock and return the devices' last alerts of a rule that are to be reopened.
 

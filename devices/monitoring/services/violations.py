@@ -59,7 +59,8 @@ def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
         assert rule.site_id is not None
         return devices.filter(site__in=ids_below(rule.site_id))
     if rule.scope == MonitoringRule.Scope.DEVICE:
-        return devices.filter(pk=rule.device_id)  # type: ignore[misc] # never None
+        assert rule.device_id is not None
+        return devices.filter(pk=rule.device_id)
     return devices
 
 

@@ -7,7 +7,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Prefetch, Q
 
-from devices.registry.identifiers import Identifier, label
+from devices.registry.identifiers import Identifier, identifier_of, label
 from devices.registry.models.devices import Device, DeviceIdentifier
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
@@ -78,7 +78,7 @@ class IdentifierConflict(TenantOwned):
 
     @property
     def identifier(self) -> Identifier:
-        return Identifier(self.kind, self.value)  # type: ignore[arg-type]
+        return identifier_of(self.kind, self.value)
 
     def waiting_identifiers(self) -> list[Identifier]:
         """Return the identifiers of the device that waits to be registered."""

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils.functional import cached_property
 
-from devices.registry.identifiers import Identifier, fold
+from devices.registry.identifiers import Identifier, fold, identifier_of
 from devices.registry.models.sites import Site
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
@@ -250,7 +250,7 @@ class DeviceIdentifier(TenantOwned):
 
     @property
     def identifier(self) -> Identifier:
-        return Identifier(self.kind, self.value, self.written)  # type: ignore[arg-type]
+        return identifier_of(self.kind, self.value, self.written)
 
 
 class Tag(TenantOwned):
