@@ -15,6 +15,7 @@ from redis import Redis
 from rest_framework.test import APIClient
 
 from accounts.services.tokens import issue_api_token
+from certificates.services import ocsp_responses
 from certificates.services.device_certificates import DeviceCertificatesService
 from devices.metrics.services import partitions
 from devices.monitoring.services import immediate_checks
@@ -62,9 +63,10 @@ def unbound() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def fresh_rules() -> None:
-    """Let each test compare samples with its own rules."""
+def nothing_known() -> None:
+    """Let each test read what a process knows for some seconds, such as its own rules."""
     immediate_checks.clear_cache()
+    ocsp_responses.forget_issuers()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 Each device connects every minute and sends a sample every five minutes; 300 of them poll their
 configuration each second. One device in 200 reports another version at each connect. Another one
-in 200 connects every fifth minute only, so that it goes offline in between.
+in 200 connects every eighth minute and sends nothing else, so that it goes offline in between.
 """
 
 import itertools
@@ -63,6 +63,10 @@ def _background() -> Iterator[None]:
         yield
 
 
+def _is_silent(device: int) -> bool:
+    return device % 200 == 100
+
+
 def _requests(devices: list[str]) -> Callable[[int], bytes]:
     connects, samples, polls = itertools.count(), itertools.count(), itertools.count()
 
@@ -70,14 +74,14 @@ def _requests(devices: list[str]) -> Callable[[int], bytes]:
         kind = number % TOTAL
         if kind < CONNECTS:
             cycle, device = divmod(next(connects), DEVICES)
-            while device % 200 == 100 and cycle % 5:  # silent in this minute
+            while _is_silent(device) and cycle % 8:
                 cycle, device = divmod(next(connects), DEVICES)
             version = "2.1.1" if device % 200 == 0 and cycle % 2 else "2.1.0"
             body = f'{{"app_version": "{version}", "os_version": "9"}}'
             return client.post("/devices/connect", body.encode(), devices[device])
         if kind < CONNECTS + SAMPLES:
             body = SAMPLE % datetime.now(UTC).isoformat()
-            device = next(samples) % DEVICES
+            device = next(number for number in samples if not _is_silent(number)) % DEVICES
             return client.post("/devices/metrics", body.encode(), devices[device])
         device = next(polls) % DEVICES
         return client.get("/devices/me/configuration", devices[device], headers=POLL_HEADERS)

@@ -6,7 +6,7 @@ every doubt, goes the ordinary way: the kind returns None, or its statement retu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,14 +17,16 @@ JSON_TYPES = {"application/json", "application/json;charset=utf-8"}
 
 
 class FastRequest(NamedTuple):
-    """A request with a device token, without query parameters.
+    """A request without query parameters.
 
     Attributes:
-        digest: of the token, see `tenants.tokens.digest`.
+        path: without the prefix of the kind.
+        digest: of the device's token, see `tenants.tokens.digest`; empty for an anonymous kind.
         address: of the client; None if it is unreadable.
         header: returns a header; None if it is missing or sent more than once.
     """
 
+    path: str
     digest: str
     address: str | None
     body: bytes
@@ -40,7 +42,7 @@ class FastQuestion(NamedTuple):
     """What the statement is asked for a request.
 
     Attributes:
-        values: parameters of the statement, after the digest.
+        values: parameters of the statement.
         facts: whatever the answer needs besides the row.
     """
 
@@ -49,33 +51,38 @@ class FastQuestion(NamedTuple):
 
 
 class FastAnswer(NamedTuple):
-    """An answer. `device_id` and `tenant_id` are whose limits count the request.
+    """An answer.
 
-    `limits` are further limits, with their keys and what the request costs.
+    Attributes:
+        limits: that count the request, with their keys and what it costs.
+        tenant_id: of the device.
     """
 
-    device_id: str
-    tenant_id: str
+    limits: Sequence[tuple[Limit, str, int]]
     content: bytes = b""
     headers: Mapping[str, str] = MappingProxyType({})
-    limits: Sequence[tuple[Limit, str, int]] = ()
+    tenant_id: str = ""
 
 
 class FastKind(ABC):
     """A kind of requests.
 
     Attributes:
-        path: the whole path.
+        path: the whole path, or its beginning if it ends with a slash.
         status: of the answers. Their headers are those of the ordinary answers.
-        statement: SQL whose parameters are arrays with one element for each request: $1 has
-            the digests (`text[]`), the others have the values of the questions. It returns at
-            most one row for each request, whose `place` is the request's number from 1.
+        own_headers: names of the headers that each answer has a value of its own for.
+        is_anonymous: whether the requests have no credential instead of a device's token.
+        statement: SQL whose parameters are arrays with one element for each request, the values
+            of the questions. It returns at most one row for each request, whose `place` is the
+            request's number from 1.
     """
 
     method: ClassVar[str]
     path: ClassVar[str]
     status: ClassVar[int]
     statement: ClassVar[str]
+    own_headers: ClassVar[Set[str]] = frozenset()
+    is_anonymous: ClassVar[bool] = False
 
     @abstractmethod
     def question(self, request: FastRequest) -> FastQuestion | None:

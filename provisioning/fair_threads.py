@@ -20,6 +20,8 @@ MEMBER_SHARE = 0.25  # of a thread; lists and searches are expensive
 REFUSAL_SECONDS = 0.5  # in which an answer with 429 is repeated
 INVALID_SECONDS = 5.0  # the same for an invalid credential, which cannot become valid
 
+UNKNOWN = "unknown"  # address
+
 A = TypeVar("A", bound=tuple[Any, ...])  # an answer, whose first item is the status
 
 
@@ -84,9 +86,9 @@ class FairThreads(Generic[A]):
             self._refusals.add(limited, answer, until=time.monotonic() + seconds)
         return answer
 
-    def refuses(self, credential: str, method: str, path: str) -> bool:
+    def refuses(self, credential: str, address: str | None, method: str, path: str) -> bool:
         """Return True if the answer to such a request of the caller is 429 at the moment."""
-        key = str(hash(credential)), f"{method} {path}"
+        key = _refused(credential, address or UNKNOWN, method, path)
         return self._refusals.get(key, time.monotonic()) is not None
 
     def note_fast_answer(self, credential: str, tenant: str) -> None:
@@ -144,19 +146,23 @@ def _credential(environ: dict[str, Any]) -> str:
 
 
 def _limited(environ: dict[str, Any]) -> tuple[str, str]:
+    credential, address = _credential(environ), _address(environ)
+    return _refused(credential, address, environ["REQUEST_METHOD"], environ["PATH_INFO"])
+
+
+def _refused(credential: str, address: str, method: str, path: str) -> tuple[str, str]:
     """Return who is refused, and for which requests, by an answer with 429.
 
     An endpoint may have a limit of its own. An OCSP request may be the last part of a path
     (RFC 6960, appendix A.1), so without a credential this part of a long path is left out.
     """
-    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-    if credential := _credential(environ):
+    if credential:
         return str(hash(credential)), f"{method} {path}"
     if path.count("/") > 2:
         path = path[: path.rindex("/") + 1]
-    return _address(environ), f"{method} {path}"
+    return address, f"{method} {path}"
 
 
 def _address(environ: dict[str, Any]) -> str:
     address = forwarded_address(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR", ""))
-    return address or "unknown"
+    return address or UNKNOWN

@@ -30,7 +30,6 @@ from devices.registry.models import DeviceToken
 from provisioning.fair_threads import FairThreads
 from provisioning.observability import FAST_ANSWERS, REQUESTS, SECONDS, log_request
 from tenants import tokens
-from tenants.api.throttles import BY_TENANT, BY_TOKEN
 from tenants.middleware import forwarded_address, is_trusted
 from tenants.postgresql.row_security import SETTING
 
@@ -85,26 +84,28 @@ class FastPath:
 
     def __init__(self, kinds: Sequence[FastKind], threads: FairThreads[Any]) -> None:
         self._kinds = {(kind.method, kind.path): _Line(kind) for kind in kinds}
+        self._prefixes = [kind.path for kind in kinds if kind.path.endswith("/")]
         self._threads = threads
 
     async def answer(self, scope: Any, body: bytes) -> tuple[int, Headers, bytes] | None:
         """Return the answer, or None if the request goes the ordinary way."""
-        line = self._kinds.get((scope.method, scope.path))
+        line = self._line(scope)
         if line is None or scope.query_string or not settings.FAST_PATH:
             return None
         started = time.perf_counter()
         origin = _origin(scope)
         template = None if origin is None else line.templates.get(origin)
-        request = None if template is None else _request(scope, body)
+        request = None if template is None else _request(scope, body, line.kind)
         if request is None or template is None:
             return None
-        credential = scope.headers.get("authorization")
-        if self._threads.refuses(credential, scope.method, scope.path):
+        credential = scope.headers.get("authorization") or ""
+        if self._threads.refuses(credential, request.address, scope.method, scope.path):
             return None
         answer = await line.ask(request)
         if answer is None or not _count(answer):
             return None
-        self._threads.note_fast_answer(credential, answer.tenant_id)
+        if credential:
+            self._threads.note_fast_answer(credential, answer.tenant_id)
         line.requests.inc()
         line.answers.inc()
         seconds = time.perf_counter() - started
@@ -115,7 +116,7 @@ class FastPath:
 
     def learn(self, scope: Any, status: int, headers: Headers) -> None:
         """Note the headers of an ordinary answer. Fast answers to the same host repeat them."""
-        line = self._kinds.get((scope.method, scope.path))
+        line = self._line(scope)
         if line is None or status != line.kind.status:
             return
         origin = _origin(scope)
@@ -125,7 +126,16 @@ class FastPath:
             and len(line.templates) < MAX_TEMPLATES
         ):
             lower = ((name.lower(), value) for name, value in headers)
-            line.templates[origin] = [pair for pair in lower if pair[0] not in OWN_HEADERS]
+            own = OWN_HEADERS | line.kind.own_headers
+            line.templates[origin] = [pair for pair in lower if pair[0] not in own]
+
+    def _line(self, scope: Any) -> "_Line | None":
+        path = scope.path
+        line = self._kinds.get((scope.method, path))
+        if line is not None:
+            return line
+        prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), None)
+        return None if prefix is None else self._kinds.get((scope.method, prefix))
 
 
 class _Line:
@@ -134,7 +144,7 @@ class _Line:
     def __init__(self, kind: FastKind) -> None:
         self.kind = kind
         self.templates: dict[Origin, Headers] = {}
-        view = resolve(kind.path).view_name
+        view = resolve(kind.path + "x" * kind.path.endswith("/")).view_name
         self.requests = REQUESTS.labels(kind.method, view, kind.status)
         self.seconds = SECONDS.labels(view)
         self.answers = FAST_ANSWERS.labels(view)
@@ -152,7 +162,7 @@ class _Line:
             question = self.kind.question(request)
             if question is None:
                 return None
-            row = await self._batches.ask((request.digest, *question.values))
+            row = await self._batches.ask(question.values)
             return None if row is None else self.kind.answer(question.facts, row)
         except QueueFull:  # callers take turns on the ordinary way
             return None
@@ -209,22 +219,30 @@ def _connect() -> Any:
     )
 
 
-def _request(scope: Any, body: bytes) -> FastRequest | None:
+def _request(scope: Any, body: bytes, kind: FastKind) -> FastRequest | None:
     def header(name: str) -> str | None:
         values = scope.headers.get_all(name)
         return values[0] if len(values) == 1 else None
 
-    credential = header("authorization")
-    if credential is None or not credential.startswith(SCHEME):
-        return None
-    token = credential[len(SCHEME) :]
-    if tokens.prefix_of(token) != DeviceToken.prefix or "content-encoding" in scope.headers:
+    digest = _anonymous(scope) if kind.is_anonymous else _digest(header("authorization"))
+    if digest is None or "content-encoding" in scope.headers:
         return None
     forwarded_for = ",".join(scope.headers.get_all("x-forwarded-for"))
     if len(forwarded_for) > MAX_HEADER:
         return None
     address = _address(_peer(scope.client), forwarded_for)
-    return FastRequest(tokens.digest(token), address, body, header)
+    return FastRequest(scope.path.removeprefix(kind.path), digest, address, body, header)
+
+
+def _anonymous(scope: Any) -> str | None:
+    return None if "authorization" in scope.headers or "cookie" in scope.headers else ""
+
+
+def _digest(credential: str | None) -> str | None:
+    if credential is None or not credential.startswith(SCHEME):
+        return None
+    token = credential[len(SCHEME) :]
+    return tokens.digest(token) if tokens.prefix_of(token) == DeviceToken.prefix else None
 
 
 def _origin(scope: Any) -> Origin | None:
@@ -252,9 +270,7 @@ def _peer(client: str) -> str:
 
 def _count(answer: FastAnswer) -> bool:
     """Count the request. Return False if it has to wait for its limits."""
-    batches = spend_ahead(
-        (BY_TOKEN["device"], answer.device_id, 1), (BY_TENANT, answer.tenant_id, 1), *answer.limits
-    )
+    batches = spend_ahead(*answer.limits)
     if batches is None:
         return False
     for batch in batches:

@@ -21,6 +21,7 @@ from provisioning.wsgi import open_response  # runs Django's setup, before the i
 
 # isort: split
 
+from certificates.api.fast_ocsp import FastOcsp, FastOcspGet
 from core import uploads
 from core.downloads import LocalFile, LocalFileResponse
 from devices.configurations.api.fast_poll import FastConfigurationPoll
@@ -48,6 +49,8 @@ files = ThreadPoolExecutor(4, thread_name_prefix="file")  # for disk and object 
 # Uploaded files are inspected, signed and stored without delaying other requests.
 upload_threads = ThreadPoolExecutor(2, thread_name_prefix="keeping")
 
+FAST_KINDS = (FastConnect, FastSample, FastConfigurationPoll, FastUpdatePoll, FastOcsp, FastOcspGet)
+
 Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
 
@@ -57,8 +60,7 @@ class Application:
     def __init__(self) -> None:
         self.uploads = UploadReceiver(files)
         self.threads: FairThreads[Answer] = FairThreads(_answer, threads=settings.WEB_THREADS)
-        kinds = [FastConnect(), FastSample(), FastConfigurationPoll(), FastUpdatePoll()]
-        self.fast = FastPath(kinds, self.threads)
+        self.fast = FastPath([kind() for kind in FAST_KINDS], self.threads)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":

@@ -50,11 +50,15 @@ def current_caller() -> Caller:
 
 
 def caller_network() -> str:
-    """Return the caller's IPv4 address, or the /64 prefix of an IPv6 address.
+    """Return the network of the caller's address."""
+    return network_of(_caller.get().address)
+
+
+def network_of(address: str | None) -> str:
+    """Return an IPv4 address itself, or the /64 prefix of an IPv6 address.
 
     One customer usually has a whole /64 network, so it counts as one caller.
     """
-    address = _caller.get().address
     if address is None:
         return "unknown"
     parsed = ip_address(address)

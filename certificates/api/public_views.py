@@ -156,7 +156,7 @@ class OcspGetView(VerifierView):
 
     @extend_schema(responses={(200, OCSP): OpenApiTypes.BINARY})
     def get(self, request: Request, ocsp_request: str) -> HttpResponseBase:
-        return _ocsp_response(request, _from_base64(ocsp_request))
+        return _ocsp_response(request, from_base64(ocsp_request))
 
 
 def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
@@ -220,7 +220,7 @@ def _signing_authority() -> CertificateAuthority:
     return authorities.signing_row(ca, now=clock.now())
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
     """Decode base64 or base64url, with or without padding. Return b"" for invalid text."""
     unpadded = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:

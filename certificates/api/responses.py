@@ -30,6 +30,19 @@ def raw(request: Request) -> bytes:
     return content if isinstance(content, bytes) else b""
 
 
+def cache_headers(
+    *, etag: str, made_at: datetime, until: datetime, now: datetime
+) -> dict[str, str]:
+    """Return the headers for public caches, see `cacheable`."""
+    seconds = max(0, int(min(MAX_CACHE_AGE, until - now).total_seconds()))
+    return {
+        "ETag": quote_etag(etag),
+        "Last-Modified": http_date(made_at.timestamp()),
+        "Expires": http_date((now + timedelta(seconds=seconds)).timestamp()),
+        "Cache-Control": f"public, no-transform, must-revalidate, max-age={seconds}",
+    }
+
+
 def cacheable(
     request: HttpRequest,
     content: bytes,
@@ -47,12 +60,8 @@ def cacheable(
         until: when the content becomes invalid. Caches keep the content until then, but
             at most for `MAX_CACHE_AGE`.
     """
-    seconds = max(0, int(min(MAX_CACHE_AGE, until - now).total_seconds()))
-    response = HttpResponse(content, content_type=content_type)
-    response["ETag"] = quote_etag(etag)
-    response["Last-Modified"] = http_date(made_at.timestamp())
-    response["Expires"] = http_date((now + timedelta(seconds=seconds)).timestamp())
-    response["Cache-Control"] = f"public, no-transform, must-revalidate, max-age={seconds}"
+    headers = cache_headers(etag=etag, made_at=made_at, until=until, now=now)
+    response = HttpResponse(content, content_type=content_type, headers=headers)
     conditional = get_conditional_response(
         request, etag=response["ETag"], last_modified=int(made_at.timestamp()), response=response
     )

@@ -40,7 +40,7 @@ from core.rest.strict import RejectUnknownParameters
 from core.rest.tolerant import read_message
 from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
 from devices.registry.api.serializers import report_from
-from devices.registry.api.views import device_response, get_device
+from devices.registry.api.views import get_device, registered_device
 from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services import unreadable_fields
 from devices.registry.services.registration import get_not_retired_device
@@ -56,12 +56,15 @@ class AutoRegisterView(APIView):
     parser_classes = (DeviceJSONParser,)
     content_negotiation_class = SingleFormatNegotiation
 
+    # Created once, because a new serializer for each request would copy all fields.
+    body = AutoRegistrationSerializer()
+
     @extend_schema(
         request=AutoRegistrationSerializer,
         responses={200: RegisteredSerializer, 201: RegisteredSerializer},
     )
     def post(self, request: Request) -> Response:
-        message = read_message(AutoRegistrationSerializer(), request)
+        message = read_message(self.body, request)
         enrollment_token = request.auth if isinstance(request.auth, EnrollmentToken) else None
         enrollment = enroll(
             report=report_from(message.fields),
@@ -75,7 +78,7 @@ class AutoRegisterView(APIView):
         unreadable_fields.note(registered.device, ignored, now=clock.now())
         return Response(
             {
-                "device": device_response(registered.device.pk),
+                "device": registered_device(registered),
                 "token": registered.token,
                 "certificate": with_chain(certificate) if certificate else None,
                 "ignored": ignored_response(ignored),

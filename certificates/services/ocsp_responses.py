@@ -24,12 +24,14 @@ from core import encryption
 from core.locks import transaction_lock
 
 PURPOSE = "ocsp responder"
-MAX_SIGNED = 5_000  # responses that one process keeps
+MAX_SIGNED = 20_000  # responses that one process keeps
+KNOWN_FOR = timedelta(seconds=5)  # a process knows issuers and their responders for this time
 log = logging.getLogger(__name__)
 Status = DeviceCertificate.Status
 GOOD = {Status.ACTIVE.value, Status.SUPERSEDED.value, Status.EXPIRED.value}
 
 _signed: dict[Any, "OcspResponse"] = {}  # by request, status and responder
+_known: dict[Any, "KnownIssuer"] = {}  # by the hashes in a request
 _decrypted: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
 
 
@@ -52,6 +54,36 @@ class OcspResponse:
         return timedelta(0) <= now - self.this_update < (self.until - self.this_update) / 12
 
 
+@dataclass(frozen=True, slots=True)
+class KnownIssuer:
+    """The CA that issued a certificate, and who signs the responses."""
+
+    authority_key_id: str
+    responder: ocsp.Responder
+    read_at: datetime
+
+
+def known_issuer(request: StatusRequest, now: datetime) -> KnownIssuer | None:
+    """Return the issuer that a request names, if the process knows it. There is no query."""
+    known = _known.get(_issuer_key(request))
+    is_recent = known is not None and timedelta(0) <= now - known.read_at < KNOWN_FOR
+    return known if is_recent else None
+
+
+def forget_issuers() -> None:
+    """Read the issuers and their responders again at the next requests, as a new process does."""
+    _known.clear()
+    _decrypted.clear()
+
+
+def signed_before(
+    request: StatusRequest, status: CertificateStatus, issuer: KnownIssuer, now: datetime
+) -> OcspResponse | None:
+    """Return a recent response to the same question, which has no nonce."""
+    signed = _signed.get(_signed_key(request, status, issuer))
+    return signed if signed is not None and signed.is_recent(now) else None
+
+
 def respond(
     der: bytes, *, ca: DeviceCertificatesService, now: datetime, spend: Callable[[bool], None]
 ) -> OcspResponse:
@@ -70,32 +102,50 @@ def respond(
         return OcspResponse(ErrorResponse.MALFORMED_REQUEST.der())
     if request.nonce is not None:  # it will be signed, so refuse it before any query
         spend(True)
-    authority = _authority_of(request)
-    if authority is None:
-        return OcspResponse(ErrorResponse.UNAUTHORIZED.der())
     try:
-        responder = _responder(authority, ca, now)
+        issuer = known_issuer(request, now) or _issuer(request, ca, now)
     except AuthorityUnavailable:
         return OcspResponse(ErrorResponse.TRY_LATER.der())
-    status = _status(authority.key_identifier, request.serial_number)
-    key = (
-        request.issuer_name_hash,
-        request.issuer_key_hash,
-        request.algorithm.name,
-        request.serial_number,
-        status,
-        responder.certificate,
-    )
-    if request.nonce is None and (cached := _signed.get(key)) and cached.is_recent(now):
-        return cached
-    if request.nonce is None:
-        spend(False)
-    response = _sign(request, status, responder, now)
-    if request.nonce is None:
-        if len(_signed) >= MAX_SIGNED:
-            _signed.clear()
-        _signed[key] = response
+    if issuer is None:
+        return OcspResponse(ErrorResponse.UNAUTHORIZED.der())
+    serial_number = serials.to_text(request.serial_number)
+    status = status_from(queries.status_of(issuer.authority_key_id, serial_number))
+    if request.nonce is not None:
+        return _sign(request, status, issuer.responder, now)
+    if (signed := signed_before(request, status, issuer, now)) is not None:
+        return signed
+    spend(False)
+    response = _sign(request, status, issuer.responder, now)
+    if len(_signed) >= MAX_SIGNED:
+        _signed.clear()
+    _signed[_signed_key(request, status, issuer)] = response
     return response
+
+
+def _issuer_key(request: StatusRequest) -> tuple[Any, ...]:
+    return request.issuer_name_hash, request.issuer_key_hash, request.algorithm.name
+
+
+def _signed_key(
+    request: StatusRequest, status: CertificateStatus, issuer: KnownIssuer
+) -> tuple[Any, ...]:
+    return *_issuer_key(request), request.serial_number, status, issuer.responder.certificate
+
+
+def _issuer(
+    request: StatusRequest, ca: DeviceCertificatesService, now: datetime
+) -> KnownIssuer | None:
+    """Read the issuer and its responder. Both change about once a week.
+
+    Raises:
+        AuthorityUnavailable: a new responder is needed, and the CA cannot sign now.
+    """
+    authority = _authority_of(request)
+    if authority is None:
+        return None
+    issuer = KnownIssuer(authority.key_identifier, _responder(authority, ca, now), now)
+    _known[_issuer_key(request)] = issuer
+    return issuer
 
 
 def _sign(
@@ -145,8 +195,8 @@ def _authority_of(request: StatusRequest) -> CertificateAuthority | None:
     return None
 
 
-def _status(key_identifier: str, serial_number: int) -> CertificateStatus:
-    row = queries.status_of(key_identifier, serials.to_text(serial_number))
+def status_from(row: tuple[str, datetime | None, str] | None) -> CertificateStatus:
+    """Return the status for what `queries.status_of` returns."""
     if row is None:
         return ocsp.UNKNOWN
     status, revoked_at, reason = row

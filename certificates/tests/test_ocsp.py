@@ -311,7 +311,7 @@ def test_a_responder_whose_key_cannot_be_decrypted_is_replaced(
 ) -> None:
     """After a change of SECRET_KEY, the responder's old key cannot be decrypted."""
     settings.SECRET_KEY = "another"
-    ocsp_responses._decrypted.clear()  # discards the cached key, as in a new process
+    ocsp_responses.forget_issuers()
 
     response = fetch_response(ocsp_request(1), now)
 

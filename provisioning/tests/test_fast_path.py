@@ -13,9 +13,15 @@ from typing import Any
 
 import psycopg2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from cryptography.x509.ocsp import OCSPCertStatus as Status
 from django.core.exceptions import SynchronousOnlyOperation
 from redis import Redis
 
+from certificates.tests.keys import ec_key, request_for
 from core.fast_requests import FastQuestion, FastRequest
 from devices.registry.tests.waiting import wait_until
 from devices.updates.api.fast_poll import FastUpdatePoll
@@ -416,6 +422,43 @@ def test_a_sample_that_violates_a_rule_requests_an_evaluation(
     before = fast_answers(fast, "metrics-ingest")
     wait_until(has_effect)
     assert fast_answers(fast, "metrics-ingest") > before
+
+
+def test_an_ocsp_response_is_that_of_the_ordinary_way_until_the_status_changes(
+    fast: int, devices: Devices, owners: dict[str, str]
+) -> None:
+    body = {"serial_number": "OCSP-1", "csr": request_for(ec_key())}
+    made = request(fast, "/devices/auto-register", devices.enrollment["first"], body).body
+    certificate = x509.load_pem_x509_certificate(made["certificate"]["certificate"].encode())
+    issuer = x509.load_pem_x509_certificate(request(fast, "/certificates/ca.pem").body)
+    builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, SHA256())
+    der = builder.build().public_bytes(Encoding.DER)
+    path = f"/certificates/ocsp/{base64.b64encode(der).decode()}"
+
+    for view, ask in (
+        ("ocsp", lambda: request(fast, "/certificates/ocsp", body=der)),
+        ("ocsp-get", lambda: request(fast, path)),
+    ):
+        ordinary_answer = ask()
+        before = fast_answers(fast, view)
+        answer = ask()
+        assert fast_answers(fast, view) == before + 1
+        assert answer.body == ordinary_answer.body
+        assert caching(answer) == caching(ordinary_answer)
+        assert ocsp.load_der_ocsp_response(answer.body).certificate_status is Status.GOOD
+
+    serial_number = made["certificate"]["serial_number"]
+    reason = {"reason": "keyCompromise"}
+    revoke = f"/certificates/{serial_number}/revoke"
+    assert request(fast, revoke, owners["first"], reason).status == 200
+    for answer in (request(fast, "/certificates/ocsp", body=der), request(fast, path)):
+        assert ocsp.load_der_ocsp_response(answer.body).certificate_status is Status.REVOKED
+
+
+def caching(response: Response) -> list[tuple[str, str]]:
+    changing = ("x-request-id", "date", "expires", "cache-control")  # they depend on the second
+    lower = ((name.lower(), value) for name, value in response.headers.items())
+    return sorted(pair for pair in lower if pair[0] not in changing)
 
 
 def test_the_limit_of_samples_holds(fast: int, devices: Devices) -> None:

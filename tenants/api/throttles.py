@@ -18,6 +18,11 @@ BY_ADDRESS = Limit("address")
 REJECTED = Limit("refused")
 
 
+def limits_of_device(device_id: str, tenant_id: str) -> tuple[tuple[Limit, str, int], ...]:
+    """Return the limits that count a request of a device, as `core.limits.spend_ahead` takes them."""
+    return (BY_TOKEN["device"], device_id, 1), (BY_TENANT, tenant_id, 1)
+
+
 class CallerThrottle(BaseThrottle):
     """Limit authenticated callers by token and tenant, and all others by address.
 

@@ -5,6 +5,7 @@ import re
 from core.fast_requests import FastAnswer, FastKind, FastQuestion, FastRequest, Row
 from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.services.connect_response import has_layers
+from tenants.api.throttles import limits_of_device
 
 ENTITY_TAG = re.compile(r'(?:W/)?"([\w-]{1,64})"', re.ASCII)
 
@@ -31,10 +32,12 @@ class FastConfigurationPoll(FastKind):
 
     def question(self, request: FastRequest) -> FastQuestion | None:
         tag = ENTITY_TAG.fullmatch(request.header("if-none-match") or "")
-        return None if tag is None else FastQuestion((tag[1],))
+        return None if tag is None else FastQuestion((request.digest, tag[1]))
 
     def answer(self, facts: None, row: Row) -> FastAnswer | None:
         if not row["is_assigned"] and has_layers.get(row["tenant_id"], row["revision"]):
             return None
         headers = {"etag": f'"{row["version"]}"'}
-        return FastAnswer(str(row["id"]), str(row["tenant_id"]), headers=headers)
+        tenant_id = str(row["tenant_id"])
+        limits = limits_of_device(str(row["id"]), tenant_id)
+        return FastAnswer(limits, headers=headers, tenant_id=tenant_id)

@@ -13,6 +13,7 @@ from devices.metrics.queries import TABLE, as_json, sample_from, storing
 from devices.metrics.sample_validation import validate_samples
 from devices.metrics.sample_values import Row as Sample
 from devices.metrics.services.ingest import note_stored, server_clock
+from tenants.api.throttles import limits_of_device
 
 MAX_BODY = 4096  # bytes
 OLDEST = timedelta(hours=1)  # older samples may have no partition yet
@@ -78,7 +79,7 @@ class FastSample(FastKind):
         row = _usual_sample(request.body, now)
         if row is None:
             return None
-        return FastQuestion((as_json(row),), _Sample(row, now, limits))
+        return FastQuestion((request.digest, as_json(row)), _Sample(row, now, limits))
 
     def answer(self, facts: _Sample, row: Row) -> FastAnswer | None:
         _, device_id, tenant_id, is_new = row.values()
@@ -93,12 +94,13 @@ class FastSample(FastKind):
             "server_time": utc_text(facts.now),
         }
         device, tenant = str(device_id), str(tenant_id)
-        limits = [
+        limits = [*limits_of_device(device, tenant)]
+        limits += [
             item
             for of_device, of_tenant, cost in facts.limits
             for item in ((of_device, device, cost), (of_tenant, tenant, cost))
         ]
-        return FastAnswer(device, tenant, _encode(answer).encode(), limits=limits)
+        return FastAnswer(limits, _encode(answer).encode(), tenant_id=tenant)
 
 
 def _usual_sample(body: bytes, now: datetime) -> Sample | None:

@@ -12,7 +12,7 @@ def device_answer(device: Any) -> dict[str, Any]:
     A list has hundreds of devices, and the fields of a serializer take four times as long.
 
     Args:
-        device: a `Device`, loaded by `with_details`.
+        device: a `Device`, loaded by `with_details`, or new.
     """
     hardware = getattr(device, "hardware", None)
     steps = getattr(device, "next_steps", None)

@@ -11,6 +11,7 @@ from devices.registry.api.serializers import MAX_REPORT_NUMBER
 from devices.registry.clones import MAX_COUNTER_GAP
 from devices.registry.queries import NEXT_STEPS_COLUMNS, device_with_steps
 from devices.registry.services.presence import connect_fields
+from tenants.api.throttles import limits_of_device
 
 TEXTS = ("app_version", "os_version", "boot_id")
 FIELDS = {*TEXTS, "ip_address", "report_number"}
@@ -75,14 +76,16 @@ class FastConnect(FastKind):
         address = message.address or request.address
         if address is None:
             return None
-        return FastQuestion((*message.texts, address, message.report_number))
+        return FastQuestion((request.digest, *message.texts, address, message.report_number))
 
     def answer(self, facts: None, row: Row) -> FastAnswer | None:
         _, now, *columns = row.values()
         device = device_with_steps(columns, DEVICE_FIELDS)
         steps = connect_fields(device, now=now)
         content = _encode(connect_answer(device, steps, ignored=[], now=now))
-        return FastAnswer(str(device.pk), str(device.tenant_id), content.encode())
+        tenant_id = str(device.tenant_id)
+        limits = limits_of_device(str(device.pk), tenant_id)
+        return FastAnswer(limits, content.encode(), tenant_id=tenant_id)
 
 
 class _Message(NamedTuple):

@@ -27,9 +27,9 @@ def give(device: Device, identifiers: Iterable[Identifier], *, now: datetime) ->
     add(device, new)
 
 
-def add(device: Device, identifiers: Iterable[Identifier]) -> None:
+def add(device: Device, identifiers: Iterable[Identifier]) -> list[DeviceIdentifier]:
     """Insert identifiers in sorted order, so that concurrent calls cannot deadlock."""
-    DeviceIdentifier.objects.bulk_create(
+    return DeviceIdentifier.objects.bulk_create(
         DeviceIdentifier(
             device=device,
             kind=item.kind,

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 
 from core.ignored import Ignored
 from core.querysets import first_or_raise
+from devices.registry.details import mark_as_new, show_tags
 from devices.registry.device_report import DeviceReport, field_of
 from devices.registry.errors import (
     AlreadyRegistered,
@@ -221,7 +222,8 @@ def _register_new(
     site = keep_site(enrollment_token.site) if enrollment_token else None
     device, events = _create(report, identifiers, by="auto", site=site, now=now)
     if enrollment_token is not None and enrollment_token.tags:
-        set_tags(device, enrollment_token.tags)
+        _, names = set_tags(device, enrollment_token.tags)
+        show_tags(device, names)
     record([*events, *observe_key(device, key_digest, now=now)])
     return Registration(device, create_device_token(device, now=now), created=True)
 
@@ -294,7 +296,7 @@ def _create(
         site=site,
         registered_at=now,
     )
-    device_identifiers.add(device, identifiers)
+    rows = device_identifiers.add(device, identifiers)
     DeviceHardware.objects.create(
         device=device,
         manufacturer=report.manufacturer,
@@ -302,6 +304,7 @@ def _create(
         screen_height=report.screen_height,
         abis=list(report.abis),
     )
+    mark_as_new(device, rows)
     events = [
         _event(
             DeviceRegistered,

@@ -1,6 +1,7 @@
 """`GET /devices/me/update` of a device for which no update is waiting."""
 
 from core.fast_requests import FastAnswer, FastKind, FastQuestion, FastRequest, Row
+from tenants.api.throttles import limits_of_device
 
 
 class FastUpdatePoll(FastKind):
@@ -21,7 +22,8 @@ class FastUpdatePoll(FastKind):
     """
 
     def question(self, request: FastRequest) -> FastQuestion | None:
-        return FastQuestion()
+        return FastQuestion((request.digest,))
 
     def answer(self, facts: None, row: Row) -> FastAnswer | None:
-        return FastAnswer(str(row["id"]), str(row["tenant_id"]))
+        tenant_id = str(row["tenant_id"])
+        return FastAnswer(limits_of_device(str(row["id"]), tenant_id), tenant_id=tenant_id)
