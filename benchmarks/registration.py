@@ -31,7 +31,7 @@ def main() -> None:
 def _request(number: int, token: str) -> bytes:
     body = {
         "serial_number": f"SN-{number:08}",
-        "mac_addresses": [f"aa{number:010x}"],
+        "mac_addresses": [f"a8{number:010x}"],
         "manufacturer": "Amlogic",
         "model": "X96",
         "screen_width": 1920,

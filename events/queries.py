@@ -1,13 +1,9 @@
-"""SQL of hot paths: inserting one event, and choosing the next deliveries."""
+"""SQL of hot paths: choosing the next deliveries."""
 
 from datetime import datetime
-from functools import cache
 from uuid import uuid4
 
-from django.db import connection
-
 from core.prepared_statements import PreparedStatement
-from events.models import Event
 from events.models.channel import TEST_NAME
 from events.models.event import NO_OWNER
 
@@ -84,18 +80,6 @@ _MESSAGES_IN_TURNS = PreparedStatement(
     """,
 )
 
-_FIELDS = [field for field in Event._meta.concrete_fields if not field.primary_key]
-
-
-def write(event: Event) -> None:
-    """Insert an event and set its id, like `event.save()`."""
-    values = (
-        field.get_db_prep_save(getattr(event, field.attname), connection) for field in _FIELDS
-    )
-    row = _insert().fetch_one(*values)
-    assert row is not None
-    event.pk = row[0]
-
 
 def due_in_turns(*, now: datetime, batch_size: int) -> list[int]:
     """Return the ids of due deliveries. The tenants share the batch, so none delays another.
@@ -115,15 +99,3 @@ def due_messages(*, now: datetime, most_of_channel: int, most: int) -> list[int]
     """
     rows = _MESSAGES_IN_TURNS.fetch_all(now, most_of_channel, most)
     return [row[0] for row in rows]
-
-
-@cache
-def _insert() -> PreparedStatement:
-    types = (str(field.db_type(connection)) for field in _FIELDS)
-    columns = ", ".join(field.column for field in _FIELDS)
-    placeholders = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
-    return PreparedStatement(
-        "event_insert",
-        ", ".join(types),
-        f"INSERT INTO {Event._meta.db_table} ({columns}) VALUES ({placeholders}) RETURNING id",
-    )

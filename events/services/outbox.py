@@ -5,8 +5,8 @@ from contextlib import nullcontext
 
 from django.db import transaction
 
+from core.inserts import insert
 from core.tasks import enqueue_on_commit
-from events import queries
 from events.domain_events import DomainEvent, row_of
 from events.extension_points import subscribers_of
 from events.models import Delivery, Event
@@ -14,6 +14,8 @@ from events.models.event import NO_OWNER
 from events.services import page_updates
 from events.services.fan_out import fan_out
 from tenants.context import every_tenant_scope
+
+FEW = 4  # events of most operations
 
 
 def record(events: Iterable[DomainEvent]) -> None:
@@ -36,8 +38,8 @@ def record(events: Iterable[DomainEvent]) -> None:
     # Row-level security allows events without a tenant, such as sign-ins, only in this scope.
     without_tenant = any(row.tenant_id is None for row in rows)
     with every_tenant_scope() if without_tenant else nullcontext():
-        if len(rows) == 1:
-            queries.write(rows[0])
+        if len(rows) <= FEW:
+            insert(rows)
         else:
             Event.every_tenant.bulk_create(rows)
         _add_deliveries(rows)

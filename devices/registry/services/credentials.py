@@ -98,11 +98,10 @@ def refund_use(token: EnrollmentToken) -> None:
         spent.update(uses=F("uses") - 1)
 
 
-def create_device_token(device: Device, *, now: datetime) -> str:
-    """Create the token of a device that has had none, and return it."""
+def first_device_token(device: Device, *, now: datetime) -> tuple[DeviceToken, str]:
+    """Return the unsaved token of a new device, as a row and in clear."""
     token = tokens.make(DeviceToken.prefix)
-    DeviceToken.objects.create(device=device, digest=tokens.digest(token), issued_at=now)
-    return token
+    return DeviceToken(device=device, digest=tokens.digest(token), issued_at=now), token
 
 
 def renew_device_token(device: Device, *, now: datetime) -> str:

@@ -24,12 +24,12 @@ def give(device: Device, identifiers: Iterable[Identifier], *, now: datetime) ->
     if replaced:
         ids = [row.pk for row in replaced]
         DeviceIdentifier.objects.filter(pk__in=ids).update(released_at=now)
-    add(device, new)
+    DeviceIdentifier.objects.bulk_create(rows_of(device, new))
 
 
-def add(device: Device, identifiers: Iterable[Identifier]) -> list[DeviceIdentifier]:
-    """Insert identifiers in sorted order, so that concurrent calls cannot deadlock."""
-    return DeviceIdentifier.objects.bulk_create(
+def rows_of(device: Device, identifiers: Iterable[Identifier]) -> list[DeviceIdentifier]:
+    """Return unsaved rows in sorted order, so that concurrent insertions cannot deadlock."""
+    return [
         DeviceIdentifier(
             device=device,
             kind=item.kind,
@@ -37,4 +37,4 @@ def add(device: Device, identifiers: Iterable[Identifier]) -> list[DeviceIdentif
             written="" if item.written == item.value else item.written,
         )
         for item in sorted(identifiers)
-    )
+    ]

@@ -7,8 +7,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 
 from core.ignored import Ignored
+from core.inserts import insert
 from core.querysets import first_or_raise
 from devices.registry.details import mark_as_new, show_tags
 from devices.registry.device_report import DeviceReport, field_of
@@ -35,7 +37,7 @@ from devices.registry.queries import lock_device
 from devices.registry.services import conflicts, device_identifiers
 from devices.registry.services.clone_detection import observe_key
 from devices.registry.services.conflicts import IdentityNotDecided, record_conflicts
-from devices.registry.services.credentials import count_use, create_device_token, renew_device_token
+from devices.registry.services.credentials import count_use, first_device_token, renew_device_token
 from devices.registry.services.identification import identify
 from devices.registry.services.presence import mark_online, online_event
 from devices.registry.services.reregistration import (
@@ -163,7 +165,7 @@ def register_identified(
     try:
         with transaction.atomic():
             require_site(site)
-            device, events = _create(report, identifiers, by="manual", site=site, now=now)
+            device, _, events = _create(report, identifiers, by="manual", site=site, now=now)
             set_tags(device, tags)
             record(events)
     except IntegrityError as error:
@@ -220,12 +222,12 @@ def _register_new(
             f"{IdentifierRequired.sentence} Several devices report the values of this one."
         )
     site = keep_site(enrollment_token.site) if enrollment_token else None
-    device, events = _create(report, identifiers, by="auto", site=site, now=now)
+    device, token, events = _create(report, identifiers, by="auto", site=site, now=now)
     if enrollment_token is not None and enrollment_token.tags:
         _, names = set_tags(device, enrollment_token.tags)
         show_tags(device, names)
     record([*events, *observe_key(device, key_digest, now=now)])
-    return Registration(device, create_device_token(device, now=now), created=True)
+    return Registration(device, token, created=True)
 
 
 def _register_again(
@@ -279,13 +281,14 @@ def _create(
     by: Literal["auto", "manual"],
     site: Site | None,
     now: datetime,
-) -> tuple[Device, list[DomainEvent]]:
-    """Create the rows of a new device; return the events to record.
+) -> tuple[Device, str, list[DomainEvent]]:
+    """Create the rows of a new device; return its token and the events to record.
 
-    A device that registers itself is online. A device entered by a member was never seen.
+    A device that registers itself is online. A device entered by a member was never seen, and
+    has no token.
     """
     serial = (item.written for item in identifiers if item.kind == "serial_number")
-    device = Device.objects.create(
+    device = Device(
         name=report.name or next(serial, identifiers[0].value),
         model=report.model,
         status=Device.Status.ONLINE if by == "auto" else Device.Status.OFFLINE,
@@ -296,15 +299,21 @@ def _create(
         site=site,
         registered_at=now,
     )
-    rows = device_identifiers.add(device, identifiers)
-    DeviceHardware.objects.create(
+    hardware = DeviceHardware(
         device=device,
         manufacturer=report.manufacturer,
         screen_width=report.screen_width,
         screen_height=report.screen_height,
         abis=list(report.abis),
     )
-    mark_as_new(device, rows)
+    identifier_rows = device_identifiers.rows_of(device, identifiers)
+    rows: list[Model] = [device, hardware, *identifier_rows]
+    token = ""
+    if by == "auto":
+        token_row, token = first_device_token(device, now=now)
+        rows.append(token_row)
+    insert(rows)
+    mark_as_new(device, identifier_rows)
     events = [
         _event(
             DeviceRegistered,
@@ -317,7 +326,7 @@ def _create(
     ]
     if by == "auto":
         events.append(online_event(device, before=Device.Status.OFFLINE, last_seen=None))
-    return device, events
+    return device, token, events
 
 
 def _is_lost_race(error: IntegrityError) -> bool:
