@@ -91,6 +91,15 @@ _CERTIFICATE_AND_DEVICE = PreparedStatement(
     WHERE certificate.fingerprint = $1 AND certificate.fingerprint <> ''
     """,
 )
+_ACTIVE_OF_KEY = PreparedStatement(
+    "active_certificate_of_key",
+    "uuid, varchar",
+    """
+    SELECT id FROM certificates_devicecertificate
+    WHERE device_id = $1 AND status = 'active' AND handover_until IS NULL
+        AND public_key_digest = $2
+    """,
+)
 _STATUS = PreparedStatement(
     "certificate_status",
     "varchar, varchar",
@@ -214,6 +223,12 @@ def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device]
     end = len(_CERTIFICATE)
     certificate = DeviceCertificate.from_db("default", _CERTIFICATE, row[:end])
     return certificate, device_with_steps(row[end:])
+
+
+def active_certificate_of_key(device_id: UUID, public_key_digest: str) -> UUID | None:
+    """Return the id of the device's certificate in use, if it has this key."""
+    row = _ACTIVE_OF_KEY.fetch_one(device_id, public_key_digest)
+    return None if row is None else row[0]
 
 
 def status_of(authority_key_id: str, serial_number: str) -> tuple[str, datetime | None, str] | None:

@@ -179,9 +179,12 @@ class RegisteredSerializer(serializers.Serializer[Any]):
     )
 
 
+_certificate = CertificateSerializer()  # a new one for each certificate would copy all fields
+
+
 def with_chain(certificate: DeviceCertificate) -> dict[str, Any]:
     """Serialise a certificate with its chain (`CertificateWithChainSerializer`)."""
     return {
-        **CertificateSerializer(certificate).data,
+        **_certificate.to_representation(certificate),
         "chain": authorities.chain_of(certificate.authority_key_id),
     }

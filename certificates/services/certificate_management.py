@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from certificates import queries
 from certificates.errors import InvalidRequest, NoSuchCertificate, NotRenewable
 from certificates.models import DeviceCertificate
 from certificates.pki import csr, keys, serials
@@ -67,9 +68,8 @@ class CertificateManagementService:
         """
         public_key = None if csr_pem is None else self.requested_key(csr_pem)
         if public_key is not None:
-            digest = keys.public_digest(public_key)
-            in_use = DeviceCertificate.objects.active().of_device(device.pk)
-            current = in_use.filter(public_key_digest=digest).first()
+            known = queries.active_certificate_of_key(device.pk, keys.public_digest(public_key))
+            current = None if known is None else DeviceCertificate.objects.get(pk=known)
             if current is not None and window_of(current, now=now).start > now:
                 return current
         return self._issue(device.pk, public_key, key_type, None, now)
