@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+import psutil
+from django.db import connection
+
 from benchmarks import client, light_load
 from benchmarks.fleet import create_devices
 from benchmarks.stage import web
@@ -40,9 +43,17 @@ def main() -> None:
         light_load.run_at_rate(
             PORT, _requests(devices), rate=TOTAL * 2, connections=CONNECTIONS, seconds=20
         )  # warm-up
+        before = _usage()
         result = light_load.run_at_rate(
             PORT, _requests(devices), rate=TOTAL * 10, connections=CONNECTIONS, seconds=SECONDS
         )
+        cpu, wal, size = (after - start for after, start in zip(_usage(), before, strict=True))
+    day = 86_400 / result.seconds / DEVICES  # of one device
+    print(
+        f"load: {cpu / result.seconds:.2f} processors; for each device and day"
+        f" {cpu * day:.2f} s of CPU time, {wal * day / 1e6:.2f} MB of WAL, {size * day / 1e3:.0f} KB"
+    )
+    print(f"load: {_share_of_hot_updates():.1%} of the updates of devices changed no index")
     changes = Event.every_tenant.filter(name="device.status_changed").count()
     offline = Device.every_tenant.filter(status="offline").count()
     print(
@@ -51,6 +62,27 @@ def main() -> None:
         f" longest {result.latencies[-1] * 1000:.0f} ms (target: none failed, p99 under 100 ms);"
         f" {changes:,} changes of status, {offline:,} devices offline at the end"
     )
+
+
+def _usage() -> tuple[float, int, int]:
+    """Return CPU seconds of all servers, bytes of WAL, and the size of the database."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,"
+            " pg_database_size(current_database())"
+        )
+        wal, size = cursor.fetchone()
+    return sum(time.user + time.system for time in times), wal, size
+
+
+def _share_of_hot_updates() -> float:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT n_tup_hot_upd::float / n_tup_upd FROM pg_stat_user_tables"
+            " WHERE relname = 'devices_device'"
+        )
+        return float(cursor.fetchone()[0])
 
 
 @contextmanager
