@@ -47,11 +47,11 @@ def main() -> None:
         result = light_load.run_at_rate(
             PORT, _requests(devices), rate=TOTAL * 10, connections=CONNECTIONS, seconds=SECONDS
         )
-        cpu, wal, size = (after - start for after, start in zip(_usage(), before, strict=True))
+        cpu, wal = (after - start for after, start in zip(_usage(), before, strict=True))
     day = 86_400 / result.seconds / DEVICES  # of one device
     print(
         f"load: {cpu / result.seconds:.2f} processors; for each device and day"
-        f" {cpu * day:.2f} s of CPU time, {wal * day / 1e6:.2f} MB of WAL, {size * day / 1e3:.0f} KB"
+        f" {cpu * day:.2f} s of CPU time, {wal * day / 1e6:.2f} MB of WAL"
     )
     print(f"load: {_share_of_hot_updates():.1%} of the updates of devices changed no index")
     changes = Event.every_tenant.filter(name="device.status_changed").count()
@@ -64,16 +64,13 @@ def main() -> None:
     )
 
 
-def _usage() -> tuple[float, int, int]:
-    """Return CPU seconds of all servers, bytes of WAL, and the size of the database."""
+def _usage() -> tuple[float, int]:
+    """Return CPU seconds of all servers, and bytes of WAL."""
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,"
-            " pg_database_size(current_database())"
-        )
-        wal, size = cursor.fetchone()
-    return sum(time.user + time.system for time in times), wal, size
+        cursor.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+        (wal,) = cursor.fetchone()
+    return sum(time.user + time.system for time in times), wal
 
 
 def _share_of_hot_updates() -> float:
