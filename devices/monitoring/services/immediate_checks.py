@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
 from core.background import BackgroundCall
@@ -117,7 +117,7 @@ def _read_checks() -> None:
 def _read_in_background() -> None:
     try:
         _read_checks()
-    except DatabaseError:
+    except Error:  # an error that ended the thread would stop all later renewals
         logger.warning("The rules cannot be read. Samples are compared with older ones.")
     finally:
         connection.close()

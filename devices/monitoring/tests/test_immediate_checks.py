@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -59,6 +61,12 @@ def test_samples_that_may_open_or_close_an_alert_are_checked(
     immediate_checks.clear_cache()
     report(device, at(now, cpu_usage=10), now=now)
     assert list(immediate_checks.take_pending()) == [[device.pk]]
+
+
+@pytest.mark.parametrize("error", [InterfaceError, OperationalError])
+def test_rules_are_renewed_again_after_the_database_was_away(error: type[Exception]) -> None:
+    with patch.object(immediate_checks, "_read_checks", side_effect=error):
+        immediate_checks._read_in_background()  # an error would end the thread of all renewals
 
 
 @pytest.mark.django_db(transaction=True)
