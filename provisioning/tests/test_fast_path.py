@@ -121,7 +121,9 @@ def comparable(response: Response) -> tuple[int, dict[str, str], Any]:
 
 
 def send_sample(port: int, token: str, **values: Any) -> Response:
-    return request(port, "/devices/metrics", token, {"cpu_usage": 12.5, **values})
+    recorded_at = datetime.now(UTC).isoformat()
+    body = {"recorded_at": recorded_at, "cpu_usage": 12.5, **values}
+    return request(port, "/devices/metrics", token, body)
 
 
 def poll(port: int, token: str, version: str) -> Response:
@@ -337,6 +339,19 @@ def stored_rows(own: OwnServers, table: str, column: str, moment: datetime) -> l
     return [row for row in rows if row != rows[0]] + rows[:1]
 
 
+def test_a_sample_without_a_time_is_not_stored_on_the_fast_path(
+    fast: int, devices: Devices
+) -> None:
+    token = devices.register()
+    send_sample(fast, token)
+    before = fast_answers(fast, "metrics-ingest")
+
+    answer = request(fast, "/devices/metrics", token, {"cpu_usage": 12.5})
+
+    assert answer.body["stored"] == 1
+    assert fast_answers(fast, "metrics-ingest") == before
+
+
 def test_a_sample_marks_its_device_as_seen(own: OwnServers, fast: int, devices: Devices) -> None:
     token = devices.register()
     device_id = connect(fast, token).body["device_id"]
@@ -356,6 +371,7 @@ def test_a_sample_marks_its_device_as_seen(own: OwnServers, fast: int, devices: 
 @pytest.mark.parametrize(
     "body",
     [
+        b'{"cpu_usage": 12.5}',
         b'{"cpu_usage": 101}',
         b'{"cpu_usage": "12"}',
         b'{"cpu_usage": NaN, "ram_used_mb": 5}',

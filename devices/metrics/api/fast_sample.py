@@ -34,8 +34,9 @@ class _Sample(NamedTuple):
 class FastSample(FastKind):
     """The usual sample, of which every value is used as it was sent.
 
-    A sample whose time is corrected from a wrong clock goes the ordinary way. So does the second
-    sample of a device in one batch.
+    A sample goes the ordinary way if its time is missing or corrected from a wrong clock. With its
+    own time, it is stored once, even if the ordinary way has to answer after it was stored. The
+    second sample of a device in one batch goes the ordinary way too.
     """
 
     method = "POST"
@@ -88,7 +89,7 @@ class FastSample(FastKind):
         answer = {
             "stored": int(is_new),
             "repeated": int(not is_new),
-            "corrected": int(facts.row["device_time"] is not None),
+            "corrected": 0,
             "refused": [],
             "ignored": [],
             "server_time": utc_text(facts.now),
@@ -115,4 +116,4 @@ def _usual_sample(body: bytes, now: datetime) -> Sample | None:
         return None
     (row,) = result.rows
     is_recent = now - OLDEST < row["recorded_at"] <= now
-    return row if is_recent and row["device_time"] in (None, row["recorded_at"]) else None
+    return row if is_recent and row["device_time"] is None else None
