@@ -17,12 +17,10 @@ from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.metrics.services import partitions
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.services import evaluation
-from devices.monitoring.services.rule_selection import select_rules
 from devices.registry.models import Device
 from events import queries
 from events.models import Channel, Event
 from events.services.fan_out import fan_out
-from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 
 INSERT_MESSAGES = """
@@ -103,17 +101,13 @@ def _create(tenants: int, now: datetime) -> None:
 
 
 def _evaluate(now: datetime) -> float:
-    """Select and evaluate the rules of all tenants in one process, as the tasks do.
+    """Evaluate the rules of all tenants in one process.
 
     Returns:
         The seconds that it took.
     """
     started = time.perf_counter()
-    with every_tenant_scope():
-        selected = select_rules(now=now)
-    for tenant_id, needs in selected.items():
-        with tenant_scope(tenant_id):
-            evaluation.evaluate_all(now=now, needs=needs)
+    evaluation.evaluate_all(now=now)
     return time.perf_counter() - started
 
 

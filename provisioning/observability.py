@@ -18,8 +18,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, mult
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from core import clock
 from core.database_errors import is_unavailable
 from devices.monitoring.models import Alert
+from devices.monitoring.services import evaluation_times
 from devices.registry.models import Device
 from events.models import ChannelDelivery, Delivery
 from events.severity import Severity
@@ -154,6 +156,11 @@ def _monitoring_gauges() -> Iterator[GaugeMetricFamily]:
     for severity in Severity.values:
         alerts.add_metric([severity], counts.get(severity, 0))
     yield alerts
+    yield GaugeMetricFamily(
+        "rules_evaluation_age_seconds",
+        "Time since the last evaluation of the monitoring rules that waited longest",
+        value=evaluation_times.age(now=clock.now()).total_seconds(),
+    )
 
 
 def _may_read_metrics(request: HttpRequest) -> bool:

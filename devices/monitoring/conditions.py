@@ -1,9 +1,11 @@
-"""Pure functions that decide whether a value opens or closes an alert."""
+"""Decide whether a value opens or closes an alert."""
 
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+
+from django.conf import settings
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "gt": operator.gt,
@@ -12,7 +14,12 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     "le": operator.le,
 }
 NEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
-LOOKUP = {"gt": "gt", "ge": "gte", "lt": "lt", "le": "lte"}  # Django's lookup names
+MISSED_SAMPLES = 3  # missed samples after which a device has no data
+
+
+def max_sample_age() -> timedelta:
+    """Return the maximum age of a device's newest sample. An older sample counts as no data."""
+    return timedelta(seconds=MISSED_SAMPLES * settings.METRICS_INTERVAL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Domain events of alerts and rules."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from events.domain_events import DomainEvent
@@ -96,3 +97,15 @@ class RuleDeleted(RuleEvent):
 
     name = "rule.deleted"
     link = None
+
+
+class EvaluationLate(DomainEvent):
+    """Rules were not evaluated for minutes, because the workers are too slow or do not run.
+
+    The event belongs to the installation, not to a tenant.
+    """
+
+    name = "monitoring.evaluation_late"
+
+    rules: str  # their kind, measure, operator and scope
+    last_at: datetime  # of the last evaluation

@@ -335,3 +335,21 @@ class IncidentDevice(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.device_id} in {self.alert_id}"
+
+
+class FormEvaluation(models.Model):
+    """When the rules with the same form were last evaluated, for all tenants together.
+
+    The form is what the statements of a rule depend on, see `rule_statements.RuleForm`.
+    """
+
+    form = models.CharField(max_length=120, primary_key=True)
+    started_at = models.DateTimeField(null=True)  # of the evaluation that runs now
+    succeeded_at = models.DateTimeField()  # begin of the last one that succeeded
+    late_reported_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("form",)
+
+    def __str__(self) -> str:
+        return self.form

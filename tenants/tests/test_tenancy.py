@@ -43,6 +43,8 @@ GLOBAL_MODELS = {
     # Contain only digests and ids of events.
     "Seal",
     "Unsealed",
+    # Says when rules of all tenants were evaluated.
+    "FormEvaluation",
     # Has no tenant until a member approves it.
     "Pairing",
 }

@@ -20,12 +20,12 @@ from django.db.models import Count
 from certificates.models import DeviceCertificate
 from core.weekly_times import WeeklyHours
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
-from devices.monitoring.conditions import Condition
+from devices.monitoring.conditions import Condition, max_sample_age
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.services.flapping import reopening_period
+from devices.monitoring.services.rule_scope import in_scope
 from devices.monitoring.services.rules import Conditions, opening_hours
-from devices.monitoring.services.violations import in_scope, max_sample_age
 from devices.registry.events import DeviceStatusChanged
 from devices.registry.models import Device
 from events.models import Event

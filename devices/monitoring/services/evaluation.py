@@ -1,42 +1,33 @@
-"""Evaluate rules: open, reopen and escalate alerts; close them when their cause is gone."""
+"""Evaluate the rules of all tenants: raise alerts, and settle them when their cause is gone.
+
+The rules with the same form are evaluated together, see `queries`. So the price of an
+evaluation depends on the number of devices, not on the number of tenants and rules.
+"""
 
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import astuple, dataclass, replace
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from operator import add
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.conf import settings
+from django.db import DatabaseError, OperationalError
 
-from devices.metrics.measures import MEASURE
-from devices.monitoring.conditions import COMPARE
-from devices.monitoring.events import AlertEscalated
+from devices.monitoring import queries
+from devices.monitoring.conditions import max_sample_age
 from devices.monitoring.models import Alert, MonitoringRule
-from devices.monitoring.services import alert_closing, flapping, incidents
-from devices.monitoring.services.alert_events import event_fields, opened_event, reopened_event
-from devices.monitoring.services.rule_selection import EVERYTHING, Needs
+from devices.monitoring.queries import ComparedRule, Violation
+from devices.monitoring.rule_statements import RuleForm
+from devices.monitoring.services import alert_closing, alert_raising, incidents
 from devices.monitoring.services.rules import opening_hours
-from devices.monitoring.services.violations import RuleQueries, Violation, max_sample_age
-from events.domain_events import Changes
-from events.services.outbox import record
-from events.severity import Severity
+from tenants.context import every_tenant_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
 
-BATCH = 5_000  # alerts in one transaction
-REOPENED_FIELDS = (
-    "settled_at",
-    "closed_at",
-    "closing",
-    "reopened_at",
-    "since",
-    "value",
-    "title",
-    "occurrences",
-    "severity",
-)
 Kind = MonitoringRule.Kind
+Rules = dict[UUID, MonitoringRule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,194 +43,129 @@ class EvaluationResult:
         return EvaluationResult(*map(add, astuple(self), astuple(other)))
 
 
-def evaluate_all(
-    *,
-    now: datetime,
-    device_ids: Collection[UUID] | None = None,
-    needs: Mapping[UUID, Needs] | None = None,
+def evaluate_all(*, now: datetime) -> EvaluationResult:
+    """Evaluate all rules of all tenants once, in this process."""
+    with every_tenant_scope():
+        forms = queries.forms()
+    return sum((evaluate(form, now=now) for form in forms), start=update_others(now=now))
+
+
+def evaluate_devices(device_ids: Collection[UUID], *, now: datetime) -> EvaluationResult:
+    """Evaluate the metric rules for some devices of any tenants, after new samples of them."""
+    with every_tenant_scope():
+        forms = [form for form in queries.forms() if form.kind == Kind.METRIC]
+    results = (evaluate(form, now=now, device_ids=device_ids) for form in forms)
+    return sum(results, start=EvaluationResult())
+
+
+def evaluate(
+    form: RuleForm, *, now: datetime, device_ids: Collection[UUID] | None = None
 ) -> EvaluationResult:
-    """Evaluate the enabled rules of the current tenant once.
+    """Evaluate the rules of all tenants that have a form.
 
     Concurrent calls are safe, because a database constraint allows only one unsettled
     alert for a rule and a device.
 
     Args:
-        device_ids: the devices to evaluate, with metric rules only; None for all devices and
-            all rules.
-        needs: what to evaluate, by rule, see `rule_selection`; None for everything.
+        device_ids: the devices to evaluate; None for all devices.
     """
-    rules = MonitoringRule.objects.enabled()
-    if device_ids is not None:  # their new samples affect metric rules only
-        rules = rules.filter(kind=Kind.METRIC)
-    else:
-        incidents.update_incident(now=now)
-    if needs is not None:
-        rules = rules.filter(pk__in=needs)
-    total = EvaluationResult()
-    for rule in rules:
-        rule_needs = EVERYTHING if needs is None else needs[rule.pk]
+    with every_tenant_scope():
+        rules = queries.rules_of(form)
+        others = [rule.id for rule in rules if not rule.is_always_open]
+        rules_with_hours = MonitoringRule.every_tenant.filter(pk__in=others)
+        closed = {str(rule.pk) for rule in rules_with_hours if not opening_hours(rule).include(now)}
+        return _Run(form, now, device_ids, closed).evaluate(rules)
+
+
+def update_others(*, now: datetime) -> EvaluationResult:
+    """Update the incidents, and settle alerts of disabled rules, of all tenants.
+
+    An alert may open while its rule is being disabled.
+    """
+    with every_tenant_scope():
+        for incident in Alert.every_tenant.unsettled().incidents():
+            with tenant_scope(incident.tenant_id):
+                incidents.update_incident(incident, now=now)
+        alerts = Alert.every_tenant.unsettled().filter(rule__isnull=False)
+        ids = alerts.exclude(rule__in=MonitoringRule.every_tenant.enabled()).values_list("pk")
+        closed = alert_closing.settle_alerts(
+            [pk for (pk,) in ids], closing=Alert.Closing.NOT_WATCHED, now=now
+        )
+    return EvaluationResult(closed=closed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """An evaluation of the rules of a form."""
+
+    form: RuleForm
+    now: datetime
+    device_ids: Collection[UUID] | None
+    closed: Collection[str]  # ids of rules outside of their opening hours; they open no alerts
+
+    def evaluate(self, rules: Sequence[ComparedRule]) -> EvaluationResult:
+        """Evaluate the rules. If that fails, find the rule that fails, and evaluate the others."""
         try:
-            total += evaluate(rule, now=now, device_ids=device_ids, needs=rule_needs)
-        except DatabaseError:  # the other rules must still be evaluated
-            logger.exception("Evaluating a rule failed", extra={"rule": str(rule.pk)})
-    if device_ids is None:
-        total += EvaluationResult(closed=_settle_alerts_of_disabled_rules(now))
-    return total
+            return self._update_alerts(rules) + self._raise_alerts(rules)
+        except DatabaseError as error:
+            if isinstance(error, OperationalError) or not rules:
+                raise
+            if len(rules) == 1:
+                logger.exception("Evaluating a rule failed", extra={"rule": rules[0].id})
+                return EvaluationResult()
+        middle = len(rules) // 2
+        return self.evaluate(rules[:middle]) + self.evaluate(rules[middle:])
 
-
-def evaluate(
-    rule: MonitoringRule,
-    *,
-    now: datetime,
-    device_ids: Collection[UUID] | None = None,
-    needs: Needs = EVERYTHING,
-) -> EvaluationResult:
-    """Evaluate one rule of the current tenant, for the given devices or for all."""
-    queries = RuleQueries(rule, now=now, device_ids=device_ids)
-    result = EvaluationResult()
-    if needs.alerts:
-        result += _update_alerts(queries, now)
-    if needs.violations and opening_hours(rule).include(now):
-        result += _raise_violations(queries, now)
-    return result
-
-
-def _update_alerts(queries: RuleQueries, now: datetime) -> EvaluationResult:
-    """Settle the alerts whose cause is gone, and escalate the others."""
-    closed = alert_closing.settle_alerts(
-        queries.to_settle(), closing=Alert.Closing.CAUSE_GONE, now=now
-    )
-    if queries.device_ids is None:
-        closed += alert_closing.settle_alerts(
-            queries.not_watched(), closing=Alert.Closing.NOT_WATCHED, now=now
+    def _update_alerts(self, rules: Collection[ComparedRule]) -> EvaluationResult:
+        """Settle the alerts whose cause is gone, and escalate others."""
+        values = {}
+        ids = defaultdict(list)
+        changes = queries.changes(self.form, rules, now=self.now, device_ids=self.device_ids)
+        for alert_id, change, value in changes:
+            ids[change].append(alert_id)
+            values[alert_id] = value
+        closed = sum(
+            alert_closing.settle_alerts(ids[closing], closing=closing, now=self.now)
+            for closing in (Alert.Closing.CAUSE_GONE, Alert.Closing.NOT_WATCHED)
         )
-    return EvaluationResult(escalated=_escalate(queries, now), closed=closed)
-
-
-def _raise_violations(queries: RuleQueries, now: datetime) -> EvaluationResult:
-    rule = queries.rule
-    violations, silent = queries.to_open(), queries.to_open_without_data()
-    silence_threshold = max_sample_age()
-    if rule.kind == Kind.SILENCE:
-        violations, silent = [], violations
-        silence_threshold = timedelta(minutes=rule.threshold)
-    if silent:
-        violations += incidents.group_into_incident(silent, threshold=silence_threshold, now=now)
-    return _raise_alerts(rule, violations, now)
-
-
-def _settle_alerts_of_disabled_rules(now: datetime) -> int:
-    """Settle alerts of disabled rules. An alert may open while its rule is being disabled."""
-    enabled = MonitoringRule.objects.enabled()
-    alerts = Alert.objects.unsettled().filter(rule__isnull=False)
-    return alert_closing.settle_alerts(
-        alerts.exclude(rule__in=enabled), closing=Alert.Closing.NOT_WATCHED, now=now
-    )
-
-
-def alert_title(rule: MonitoringRule, value: float | None) -> str:
-    """Return a one-line alert title. Without a value, the title ends with "no data"."""
-    if value is None:
-        return f"{rule.name}: no data"[:200]
-    match rule.kind:
-        case Kind.METRIC:
-            text = f"{value:.4g} {MEASURE[rule.measure].unit}".strip()
-        case Kind.SILENCE:
-            text = f"silent for {value:,.0f} min"
-        case Kind.DRIFT:
-            text = f"not applied for {value:,.0f} min"
-        case _:
-            text = f"expires in {value:.0f} days" if value > 0 else "expired"
-    return f"{rule.name}: {text}"[:200]
-
-
-def _raise_alerts(
-    rule: MonitoringRule, violations: list[Violation], now: datetime
-) -> EvaluationResult:
-    """Open an alert for each violation, or reopen the one that closed a moment ago."""
-    total = EvaluationResult()
-    # Sorted, so that concurrent evaluations insert rows in the same order.
-    violations = sorted(violations, key=lambda violation: violation.device_id)
-    for start in range(0, len(violations), BATCH):
-        batch: dict[UUID | None, Violation] = {
-            violation.device_id: _with_escalation(rule, violation)
-            for violation in violations[start : start + BATCH]
-        }
-        with transaction.atomic():
-            alerts = flapping.lock_alerts_to_reopen(rule, batch, now=now)
-            recurring = [(alert, batch.pop(alert.device_id)) for alert in alerts]
-            _reopen(rule, recurring, now)
-            opened = _open(rule, list(batch.values()), now)
-        total += EvaluationResult(opened=opened, reopened=len(recurring))
-    return total
-
-
-def _reopen(rule: MonitoringRule, recurring: list[tuple[Alert, Violation]], now: datetime) -> None:
-    for alert, violation in recurring:
-        alert.settled_at, alert.closed_at, alert.closing = None, None, ""
-        alert.reopened_at, alert.since = now, violation.since
-        alert.value, alert.title = violation.value, alert_title(rule, violation.value)
-        alert.occurrences += 1
-        if Severity(violation.severity).exceeds(alert.severity):
-            alert.severity = violation.severity
-    alerts = [alert for alert, _ in recurring]
-    Alert.objects.bulk_update(alerts, REOPENED_FIELDS, batch_size=1000)
-    record(reopened_event(alert, now) for alert in alerts)
-
-
-def _open(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
-    alerts = [
-        Alert(
-            kind=rule.kind,
-            rule=rule,
-            device_id=violation.device_id,
-            severity=violation.severity,
-            title=alert_title(rule, violation.value),
-            value=violation.value,
-            since=violation.since,
-            opened_at=now,
+        escalated = alert_raising.escalate(
+            {alert_id: values[alert_id] for alert_id in ids["escalated"]}, now=self.now
         )
-        for violation in violations
-    ]
-    Alert.objects.bulk_create(alerts, ignore_conflicts=True)
-    ids = [alert.pk for alert in alerts]
-    inserted = set(Alert.objects.filter(pk__in=ids).values_list("pk", flat=True))
-    new = [alert for alert in alerts if alert.pk in inserted]
-    record(opened_event(alert) for alert in new)
-    return len(new)
+        return EvaluationResult(closed=closed, escalated=escalated)
 
+    def _raise_alerts(self, rules: Collection[ComparedRule]) -> EvaluationResult:
+        violations = queries.violations(
+            self.form,
+            [rule for rule in rules if rule.id not in self.closed],
+            now=self.now,
+            device_ids=self.device_ids,
+        )
+        violated = MonitoringRule.every_tenant.in_bulk({item.rule_id for item in violations})
+        violations = [item for item in violations if item.rule_id in violated]
+        silent = [
+            item for item in violations if self.form.kind == Kind.SILENCE or item.value is None
+        ]
+        if silent:
+            alone = set(self._without_incidents(silent, violated))
+            joined = set(silent) - alone
+            violations = [item for item in violations if item not in joined]
+        opened, reopened = alert_raising.raise_alerts(violated, violations, now=self.now)
+        return EvaluationResult(opened=opened, reopened=reopened)
 
-@transaction.atomic
-def _escalate(queries: RuleQueries, now: datetime) -> int:
-    severity = queries.rule.escalation_severity
-    values = {alert.pk: value for alert, value in queries.to_escalate()}
-    if not values:
-        return 0
-    alerts = Alert.objects.open().filter(pk__in=values).order_by("pk")
-    escalated, events = [], []
-    for alert in alerts.select_for_update(skip_locked=True, of=("self",)):
-        if not Severity(severity).exceeds(alert.severity):
-            continue  # a concurrent evaluation escalated it
-        before, alert.severity = alert.severity, severity
-        alert.value = values[alert.pk]
-        alert.title = alert_title(queries.rule, alert.value)
-        escalated.append(alert)
-        changes: Changes = {"severity": (before, severity)}
-        fields = event_fields(alert, now)
-        events.append(AlertEscalated(**fields, value=alert.value, changes=changes))
-    Alert.objects.bulk_update(escalated, ["severity", "value", "title"], batch_size=1000)
-    record(events)
-    return len(escalated)
-
-
-def _with_escalation(rule: MonitoringRule, violation: Violation) -> Violation:
-    """Raise a violation's severity if its value is already beyond the escalation threshold."""
-    is_escalated = (
-        rule.escalation_threshold is not None
-        and violation.value is not None
-        and COMPARE[rule.operator](violation.value, rule.escalation_threshold)
-        and Severity(rule.escalation_severity).exceeds(violation.severity)
-    )
-    if not is_escalated:
-        return violation
-    return replace(violation, severity=rule.escalation_severity)
+    def _without_incidents(self, silent: Iterable[Violation], rules: Rules) -> Iterable[Violation]:
+        """Put devices that fell silent together into incidents. Yield the others."""
+        tenants = set(
+            Alert.every_tenant.unsettled().incidents().values_list("tenant_id", flat=True)
+        )
+        by_rule = defaultdict(list)
+        for item in silent:
+            by_rule[item.rule_id].append(item)
+        for rule_id, items in by_rule.items():
+            rule = rules[rule_id]
+            if rule.tenant_id not in tenants and len(items) < settings.FLEET_SILENCE_MINIMUM:
+                yield from items
+                continue
+            is_silence = rule.kind == Kind.SILENCE
+            threshold = timedelta(minutes=rule.threshold) if is_silence else max_sample_age()
+            with tenant_scope(rule.tenant_id):
+                yield from incidents.group_into_incident(items, threshold=threshold, now=self.now)

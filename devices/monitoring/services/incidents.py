@@ -10,9 +10,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, F, Q
 
 from devices.monitoring.models import Alert, IncidentDevice
+from devices.monitoring.queries import Violation
 from devices.monitoring.services import alert_closing
 from devices.monitoring.services.alert_events import opened_event
-from devices.monitoring.services.violations import Violation
 from devices.registry.events import FleetSilence
 from devices.registry.models import Device
 from devices.registry.services.fleet_silence import is_large_share
@@ -104,15 +104,12 @@ def current_incident() -> Alert | None:
     return Alert.objects.unsettled().incidents().first()
 
 
-def update_incident(*, now: datetime) -> None:
-    """Record which devices of the incident were seen again. Close the incident if it is over.
+def update_incident(incident: Alert, *, now: datetime) -> None:
+    """Record which devices of an incident were seen again. Close the incident if it is over.
 
     An incident is over when at most `MAX_REMAINING_PERCENT` of its devices are still
     silent, or after `MAX_DURATION`. After that, silent devices get alerts of their own.
     """
-    incident = current_incident()
-    if incident is None:
-        return
     silent = IncidentDevice.objects.filter(alert=incident, returned_at__isnull=True)
     is_back = Q(device__last_seen__gt=F("silent_since")) | Q(device__status=Device.Status.RETIRED)
     silent.filter(is_back).update(returned_at=now)
@@ -122,8 +119,7 @@ def update_incident(*, now: datetime) -> None:
 
 
 def _close(incident: Alert, now: datetime) -> None:
-    alerts = Alert.objects.filter(pk=incident.pk)
-    alert_closing.settle_alerts(alerts, closing=Alert.Closing.CAUSE_GONE, now=now)
+    alert_closing.settle_alerts([incident.pk], closing=Alert.Closing.CAUSE_GONE, now=now)
 
 
 def _is_large_share_silent(recent: datetime, now: datetime) -> bool:

@@ -232,9 +232,9 @@ def opening_hours(rule: MonitoringRule) -> WeeklyHours:
 
 
 def _settle_alerts(rule: MonitoringRule, now: datetime) -> None:
-    alerts = Alert.objects.unsettled().filter(rule=rule)
+    alerts = Alert.objects.unsettled().filter(rule=rule).values_list("pk", flat=True)
     closing = Alert.Closing.NOT_WATCHED
-    alert_closing.settle_alerts(alerts, closing=closing, now=now)
+    alert_closing.settle_alerts(list(alerts), closing=closing, now=now)
 
 
 def _by_precedence(

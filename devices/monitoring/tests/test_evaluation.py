@@ -387,8 +387,7 @@ def test_a_database_error_in_one_rule_does_not_affect_other_rules(
     RuleFactory.create(tenant=tenant, name="B")
     report_cpu(device, now, 95)
 
-    with tenant_scope(tenant.pk):
-        assert evaluation.evaluate_all(now=now) == EvaluationResult(opened=1)
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
 
 
 def test_disabling_a_rule_closes_its_alerts(tenant: Tenant, device: Device, now: datetime) -> None:
@@ -440,7 +439,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_devices(
     def count_queries(count: int) -> int:
         for device in DeviceFactory.create_batch(count, tenant=tenant, status="online"):
             report(device, *every_five_minutes(now - 5 * MINUTE, [95, 95]), now=now)
-        with tenant_scope(tenant.pk), CaptureQueriesContext(connection) as captured:
+        with CaptureQueriesContext(connection) as captured:
             assert evaluation.evaluate_all(now=now).opened == count
         return len(captured)
 
@@ -456,7 +455,6 @@ def test_an_immediate_check_evaluates_metric_rules_of_the_given_devices_only(
     report_cpu(device, now, 95)
     report_cpu(other, now, 95)
 
-    with tenant_scope(tenant.pk):
-        result = evaluation.evaluate_all(now=now, device_ids=[device.pk])
+    result = evaluation.evaluate_devices([device.pk], now=now)
     assert result == EvaluationResult(opened=1)
     assert get_alert().device == device

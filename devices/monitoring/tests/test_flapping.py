@@ -130,7 +130,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_reopened_alerts(
     for minute, value in ((0, 95), (1, 10), (2, 95)):
         for device in fleet:
             report_cpu(device, now + minute * MINUTE, value)
-        with tenant_scope(tenant.pk), django_assert_max_num_queries(30):  # type: ignore[operator]
+        with django_assert_max_num_queries(30):  # type: ignore[operator]
             result = evaluation.evaluate_all(now=now + minute * MINUTE)
 
     assert result == EvaluationResult(reopened=12)

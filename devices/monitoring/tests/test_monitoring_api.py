@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from accounts.services.tenants import create_tenant
 from devices.metrics.tests.reporting import at, report
 from devices.monitoring.models import Alert, MonitoringRule
-from devices.monitoring.tasks import evaluate_tenant
+from devices.monitoring.services import evaluation
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.registry.models import Device, DeviceTag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
@@ -311,7 +311,7 @@ def test_a_new_tenants_template_rule_opens_an_alert_for_high_cpu_usage(
     delivery.deliver(now=timezone.now())  # runs the subscriber that creates the rules
     device = DeviceFactory.create(tenant=tenant)
     report(device, at(timezone.now(), cpu_usage=99), now=timezone.now())
-    evaluate_tenant(str(tenant.pk))
+    evaluation.evaluate_all(now=timezone.now())
 
     data = member(of=tenant).get("/devices/stats/overview").json()
     assert data["alerts_last_24h_by_rule"] == {"CPU > 90 %": 1}
