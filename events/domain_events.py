@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 from uuid import UUID
 
@@ -49,6 +50,7 @@ _COLUMNS = {"tenant_id", "device_id", "at", "changes"}
 def row_of(event: DomainEvent) -> Event:
     """Return an unsaved row for an event. The row contains the current caller."""
     caller = current_caller()
+    kind: Any = type(event)
     return Event(
         tenant_id=event.tenant_id,
         name=event.name,
@@ -59,13 +61,14 @@ def row_of(event: DomainEvent) -> Event:
         caller_name=caller.name,
         address=caller.address,
         request_id=caller.request_id,
-        data={
-            item.name: getattr(event, item.name)
-            for item in dataclasses.fields(event)
-            if item.name not in _COLUMNS
-        },
+        data={name: getattr(event, name) for name in _data_fields(kind)},
         changes=event.changes,
     )
+
+
+@cache
+def _data_fields(kind: type[DomainEvent]) -> tuple[str, ...]:
+    return tuple(item.name for item in dataclasses.fields(kind) if item.name not in _COLUMNS)
 
 
 def event_from(row: Event, kind: type[DomainEventT]) -> DomainEventT:

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
+
 from core.model_rows import build
 from core.prepared_statements import PreparedStatement
 from devices.registry.errors import DeviceIsRetired, DeviceNotFound
@@ -20,6 +22,8 @@ from tenants.context import current_tenant_id
 
 DEVICE_COLUMNS = tuple(field.attname for field in Device._meta.concrete_fields)
 NEXT_STEPS_COLUMNS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
+_END_OF_TABLE = "(4294967295,0)"  # larger than any place
+_BLOCKS = 16_384  # of a range, 128 MB
 _ENROLLMENT = tuple(field.attname for field in EnrollmentToken._meta.concrete_fields)
 
 _DEVICE_OF_TOKEN = PreparedStatement(
@@ -35,6 +39,23 @@ _DEVICE_OF_TOKEN = PreparedStatement(
     LEFT JOIN devices_nextsteps steps ON steps.device_id = token.device_id
     LEFT JOIN tenants_tenantrevision revision ON revision.tenant_id = device.tenant_id
     WHERE token.digest = $1
+    """,
+)
+# There is no index on last_seen, which would make each connect more expensive. The CTE is
+# materialized, because a subquery under IN may be executed again for each row and then return
+# other rows.
+_MARK_SILENT_OFFLINE = PreparedStatement(
+    "mark_silent_offline",
+    "varchar, varchar, timestamptz, tid, tid, int",
+    """
+    WITH silent AS MATERIALIZED (
+        SELECT id FROM devices_device
+        WHERE status = $1 AND last_seen < $3 AND ctid >= $4 AND ctid < $5
+        LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE devices_device AS device SET status = $2
+    FROM silent WHERE device.id = silent.id
+    RETURNING device.id, device.tenant_id, device.last_seen
     """,
 )
 _ENROLLMENT_TOKEN = PreparedStatement(
@@ -181,3 +202,32 @@ def lock_device(device_id: UUID, *, allow_retired: bool = False) -> Device:
     if device.status == Device.Status.RETIRED and not allow_retired:
         raise DeviceIsRetired
     return device
+
+
+def device_ranges() -> list[tuple[str, str]]:
+    """Return ranges of the table of devices, from one physical place up to another."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_relation_size('devices_device') / current_setting('block_size')::int"
+        )
+        (size,) = cursor.fetchone()
+    starts = [f"({block},0)" for block in range(0, max(size, 1), _BLOCKS)]
+    return list(zip(starts, [*starts[1:], _END_OF_TABLE], strict=True))
+
+
+def mark_silent_offline(
+    range_: tuple[str, str], *, since: datetime, limit: int
+) -> list[tuple[UUID, UUID, datetime]]:
+    """Set silent devices of all tenants offline. Devices that are locked are skipped.
+
+    Args:
+        range_: one of `device_ranges`.
+        since: devices that were last seen before are silent.
+        limit: the largest number of devices.
+
+    Returns:
+        Device id, tenant id and `last_seen` of each device.
+    """
+    online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
+    rows: list[Any] = _MARK_SILENT_OFFLINE.fetch_all(online, offline, since, *range_, limit)
+    return rows

@@ -1,5 +1,7 @@
 """Celery tasks of the device registry."""
 
+from datetime import timedelta
+
 from celery import shared_task
 from django.conf import settings
 
@@ -7,12 +9,19 @@ from core import clock
 from devices.registry.services import pairing, presence, unreadable_fields
 from tenants.context import every_tenant_scope
 
+LONGEST_SWEEP = timedelta(seconds=50)  # the next one, which starts each minute, continues
+
 
 @shared_task(ignore_result=True)
 def sweep_device_status() -> int:
     """Mark silent devices offline. Return the number of marked devices."""
+    now = clock.now()
     with every_tenant_scope():
-        return presence.sweep(now=clock.now(), threshold=settings.RECENT_THRESHOLD)
+        return presence.sweep(
+            now=now,
+            threshold=settings.RECENT_THRESHOLD,
+            time_is_up=lambda: clock.now() - now > LONGEST_SWEEP,
+        )
 
 
 @shared_task(ignore_result=True)

@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 from uuid import UUID
 
+from core.inserts import insert_many
 from core.prepared_statements import PreparedStatement
 from events import extension_points
 from events.models import ChannelDelivery, Event
@@ -14,9 +16,12 @@ from events.severity import Severity
 _CHANNELS = PreparedStatement(
     "channels_of_tenants",
     "text[]",
+    # A join, because the plan for any array would compare each channel with each tenant.
     """
-    SELECT id, tenant_id, events, least_severity, tag FROM events_channel
-    WHERE tenant_id = ANY($1::uuid[]) AND is_enabled
+    SELECT channel.id, channel.tenant_id, channel.events, channel.least_severity, channel.tag
+    FROM unnest($1::uuid[]) AS tenant (id)
+    JOIN events_channel AS channel ON channel.tenant_id = tenant.id
+    WHERE channel.is_enabled
     """,
 )
 
@@ -37,16 +42,18 @@ class Filter:
     least_severity: str
     tag: str
 
-    def passes(self, event: Event) -> bool:
-        """Return whether an event of the tenant passes all filters except the filter by tag.
+    def passes(self, name: str, severity: Any) -> bool:
+        """Return whether events of the tenant pass all filters except the filter by tag.
 
         The tag is checked separately, because the check requires a query.
+
+        Args:
+            name, severity: of the events. The severity is None if they have none.
         """
-        if not any(fnmatchcase(event.name, pattern) for pattern in self.events):
+        if not any(fnmatchcase(name, pattern) for pattern in self.events):
             return False
         if not self.least_severity:
             return True
-        severity = event.data.get("severity")
         has_severity = severity in Severity.values
         return has_severity and not Severity(self.least_severity).exceeds(severity)
 
@@ -77,16 +84,19 @@ def fan_out(events: Sequence[Event]) -> int:
         for event, channel_id in matches
         if channel_id in existing
     ]
-    ChannelDelivery.every_tenant.bulk_create(messages, batch_size=2000)
+    insert_many(messages)
     return len(messages)
 
 
 def _matches(events: Sequence[Event], filters: Iterable[Filter]) -> Iterable[tuple[Event, UUID]]:
-    of_tenant = defaultdict(list)
+    # Many events of a tenant have the same name and severity. They are compared once.
+    of_tenant: defaultdict[Any, dict[Any, list[Event]]] = defaultdict(dict)
     for event in events:
-        of_tenant[event.tenant_id].append(event)
+        key = (event.name, event.data.get("severity"))
+        of_tenant[event.tenant_id].setdefault(key, []).append(event)
     for item in filters:
-        matches = [event for event in of_tenant[item.tenant_id] if item.passes(event)]
+        alike = of_tenant[item.tenant_id].items()
+        matches = [event for key, group in alike if item.passes(*key) for event in group]
         if item.tag and matches:
             ids = {event.device_id for event in matches if event.device_id}
             tagged = extension_points.with_tag(item.tag, ids)

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 from django.db import transaction
 
-from core.inserts import insert
+from core.inserts import insert, insert_many
 from core.tasks import enqueue_on_commit
 from events.domain_events import DomainEvent, row_of
 from events.extension_points import subscribers_of
@@ -41,7 +41,7 @@ def record(events: Iterable[DomainEvent]) -> None:
         if len(rows) <= FEW:
             insert(rows)
         else:
-            Event.every_tenant.bulk_create(rows)
+            insert_many(rows)
         _add_deliveries(rows)
         if fan_out(rows):
             enqueue_on_commit("events.tasks.send_to_channels")

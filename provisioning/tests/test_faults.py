@@ -210,18 +210,18 @@ def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(up: Up, enrollm
     assert '"breaks": []' in up.manage("verify_audit_log", "--json")
 
 
-SWEEP_KILLED_IN_SECOND_BATCH = """
+SWEEP_KILLED_IN_SECOND_SLICE = """
 import os, signal
 from datetime import UTC, datetime, timedelta
 import django
 django.setup()
 from devices.registry.services import presence
 from tenants.context import every_tenant_scope
-presence.SWEEP_BATCH = 3
-record, batches = presence.record, []
+presence.SWEEP_SLICE = 3
+record, slices = presence.record, []
 def record_and_kill(events):
-    batches.append(record(events))
-    if len(batches) == 2:
+    slices.append(record(events))
+    if len(slices) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 presence.record = record_and_kill
 with every_tenant_scope():
@@ -237,7 +237,7 @@ def test_a_killed_sweep_publishes_one_event_per_device(tenant: Tenant) -> None:
     )
 
     process = subprocess.run(
-        [sys.executable, "-c", SWEEP_KILLED_IN_SECOND_BATCH],
+        [sys.executable, "-c", SWEEP_KILLED_IN_SECOND_SLICE],
         env=subprocess_environment(),
         check=False,
     )

@@ -21,7 +21,7 @@ REPEAT_AFTER = timedelta(minutes=15)  # a fleet may go silent in several steps
 
 
 def fleet_silences(*, now: datetime) -> list[DomainEvent]:
-    """Return the `FleetSilence` events to record after the last batch of a sweep.
+    """Return the `FleetSilence` events to record at the end of a sweep.
 
     The function counts the status events of recent sweeps, so that it includes devices that
     were marked by a sweep that was killed half-way.

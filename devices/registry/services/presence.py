@@ -1,11 +1,12 @@
 """Update the last-seen times of devices and mark silent devices offline."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from core.querysets import first_or_raise
 from devices.registry.clones import Kind, Observation, is_counter_jump
@@ -14,14 +15,14 @@ from devices.registry.events import DeviceStatusChanged, DeviceUpdated
 from devices.registry.extension_points import certificate_named, connect_response
 from devices.registry.models import Device
 from devices.registry.next_steps import as_response
-from devices.registry.queries import update_last_seen_if_online
+from devices.registry.queries import device_ranges, mark_silent_offline, update_last_seen_if_online
 from devices.registry.services.clone_detection import observe
 from devices.registry.services.fleet_silence import fleet_silences
 from events.domain_events import DomainEvent
 from events.services.outbox import record
 
 UNRECORDED = {"ip_address", "boot_id"}  # they may change many times a day
-SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memory
+SWEEP_SLICE = 5_000  # devices in one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,24 +107,32 @@ def record_sign_of_life(*, device: Device, now: datetime) -> None:
         _update_device(device.pk, ConnectReport(), now)
 
 
-def sweep(*, now: datetime, threshold: timedelta) -> int:
+def sweep(
+    *, now: datetime, threshold: timedelta, time_is_up: Callable[[], bool] = lambda: False
+) -> int:
     """Mark silent devices of all tenants offline and record an event for each device.
 
-    A device is silent if it was last seen more than `threshold` ago. Several
+    A device is silent if it was last seen more than `threshold` ago. The sweep goes through the
+    table once, in slices with a transaction each, so no row is locked for long. Several
     sweeps and connects may run concurrently, because a sweep skips locked rows. The next
-    sweep marks the skipped devices if they are still silent. The transaction of the last
-    batch also records `FleetSilence` events.
+    sweep marks the skipped devices if they are still silent. At the end, `FleetSilence` events
+    are recorded.
 
     Args:
         threshold: the time without contact after which a device is silent.
+        time_is_up: asked before each slice. The next sweep marks the devices that are left.
 
     Returns:
         The number of devices that were marked offline.
     """
-    total, marked = 0, SWEEP_BATCH
-    while marked == SWEEP_BATCH:
-        marked = _mark_offline(since=now - threshold, now=now)
-        total += marked
+    total = 0
+    for range_ in device_ranges():
+        count = SWEEP_SLICE
+        while count == SWEEP_SLICE and not time_is_up():
+            count = _mark_offline(range_, since=now - threshold, now=now)
+            total += count
+    with transaction.atomic():
+        record(fleet_silences(now=now))
     return total
 
 
@@ -182,9 +191,10 @@ def online_event(device: Device, *, before: str, last_seen: datetime | None) -> 
 
 
 @transaction.atomic
-def _mark_offline(*, since: datetime, now: datetime) -> int:
+def _mark_offline(range_: tuple[str, str], *, since: datetime, now: datetime) -> int:
+    """Mark a slice of the silent devices. Return their number."""
     online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
-    rows = _update_silent(since, SWEEP_BATCH)
+    rows = mark_silent_offline(range_, since=since, limit=SWEEP_SLICE)
     record(
         DeviceStatusChanged(
             tenant_id=tenant_id,
@@ -196,39 +206,4 @@ def _mark_offline(*, since: datetime, now: datetime) -> int:
         )
         for device_id, tenant_id, last_seen in rows
     )
-    if len(rows) < SWEEP_BATCH:
-        record(fleet_silences(now=now))
     return len(rows)
-
-
-def _update_silent(since: datetime, limit: int) -> list[tuple[UUID, UUID, datetime]]:
-    """Set silent devices offline in one statement.
-
-    The statement is written in SQL, because the ORM has no UPDATE … RETURNING. Reading the
-    rows first would double the work. The CTE is materialized, because a subquery under IN
-    may be executed again for each row and then return other rows.
-
-    Returns:
-        Device id, tenant id and `last_seen` of each device.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH silent AS MATERIALIZED (
-                SELECT id FROM devices_device
-                WHERE status = %(online)s AND last_seen < %(since)s
-                LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-            )
-            UPDATE devices_device device SET status = %(offline)s
-            FROM silent WHERE device.id = silent.id
-            RETURNING device.id, device.tenant_id, device.last_seen
-            """,
-            {
-                "online": Device.Status.ONLINE.value,
-                "offline": Device.Status.OFFLINE.value,
-                "since": since,
-                "limit": limit,
-            },
-        )
-        rows: list[tuple[UUID, UUID, datetime]] = cursor.fetchall()
-    return rows

@@ -77,8 +77,8 @@ def test_a_fleet_that_goes_silent_in_steps_is_reported_once_in_a_quarter_hour(
     assert len(sweep(now + timedelta(minutes=16))) == 2
 
 
-def test_several_batches_are_one_event(tenant: Tenant, now: datetime, monkeypatch: Any) -> None:
-    monkeypatch.setattr(presence, "SWEEP_BATCH", 4)
+def test_several_slices_are_one_event(tenant: Tenant, now: datetime, monkeypatch: Any) -> None:
+    monkeypatch.setattr(presence, "SWEEP_SLICE", 4)
     create_fleet(tenant, now, silent=13, connected=0)
 
     [event] = sweep(now)
@@ -98,7 +98,6 @@ def test_the_next_sweep_reports_what_a_killed_sweep_did_not(
 ) -> None:
     create_fleet(tenant, now, silent=12, connected=0)
     with monkeypatch.context() as patch:
-        patch.setattr(presence, "SWEEP_BATCH", 12)  # one full batch
         patch.setattr(presence, "fleet_silences", interrupt)
         with pytest.raises(KeyboardInterrupt):
             presence.sweep(now=now, threshold=THRESHOLD)

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from devices.registry import queries
 from devices.registry.models import Device
 from devices.registry.services import presence
 from devices.registry.services.presence import ConnectReport
@@ -145,14 +146,36 @@ def test_a_device_exactly_at_the_threshold_is_still_online(now: datetime) -> Non
     assert presence.sweep(now=later, threshold=THRESHOLD) == 1
 
 
-def test_the_sweep_marks_devices_of_every_tenant_in_batches(
+def test_the_sweep_marks_devices_of_every_tenant_in_slices(
     now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SWEEP_BATCH", 2)
+    monkeypatch.setattr(presence, "SWEEP_SLICE", 2)
     DeviceFactory.create_batch(5, status="online", last_seen=now - 2 * THRESHOLD)
 
     assert presence.sweep(now=now, threshold=THRESHOLD) == 5
     assert len(status_changes()) == 5
+
+
+def test_a_sweep_that_runs_out_of_time_is_continued_by_the_next(
+    now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "SWEEP_SLICE", 2)
+    DeviceFactory.create_batch(5, status="online", last_seen=now - 2 * THRESHOLD)
+    answers = iter((False, True))
+
+    assert presence.sweep(now=now, threshold=THRESHOLD, time_is_up=lambda: next(answers)) == 2
+    assert presence.sweep(now=now, threshold=THRESHOLD) == 3
+    assert len(status_changes()) == 5
+
+
+def test_the_sweep_finds_devices_in_each_range_of_the_table(
+    now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_BLOCKS", 1)
+    DeviceFactory.create_batch(90, status="online", last_seen=now - 2 * THRESHOLD)
+
+    assert len(queries.device_ranges()) > 1
+    assert presence.sweep(now=now, threshold=THRESHOLD) == 90
 
 
 def test_the_sweep_ignores_retired_and_never_seen_devices(now: datetime) -> None:
