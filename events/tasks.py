@@ -1,5 +1,6 @@
 """Celery tasks for events, the audit log and channels."""
 
+import logging
 from datetime import timedelta
 
 from celery import shared_task
@@ -7,13 +8,16 @@ from django.conf import settings
 
 from core import clock
 from core.locks import try_session_lock
-from events.services import audit_log, channel_delivery, channel_health, delivery
+from events.services import audit_log, audit_retention, channel_delivery, channel_health, delivery
 from tenants.context import every_tenant_scope
 
 SEND_LOCK = 7_205_759_406
 
 # A task ends after this time, so that the worker can run other tasks. Beat starts it again.
 LONGEST_RUN = timedelta(seconds=45)
+LONGEST_LAG = timedelta(hours=6)  # of the deletion of expired events
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(ignore_result=True)
@@ -31,10 +35,19 @@ def deliver_events() -> int:
 
 @shared_task(ignore_result=True)
 def delete_expired_events() -> int:
-    """Delete events older than `EVENT_RETENTION_DAYS`. Return the number of events."""
-    retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
+    """Delete events older than `EVENT_RETENTION_DAYS`. Return the number of events.
+
+    A run that takes too long is continued by the next.
+    """
+    now = clock.now()
+    before = now - timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
-        return audit_log.delete_expired(before=clock.now() - retention)
+        count = audit_retention.delete_expired(
+            before=before, time_is_up=lambda: clock.now() - now > LONGEST_RUN
+        )
+        if audit_retention.lag(before=before) > LONGEST_LAG:
+            logger.error("Expired events are not deleted in time.")
+    return count
 
 
 @shared_task(ignore_result=True)

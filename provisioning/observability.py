@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import prometheus_client
@@ -24,6 +25,7 @@ from devices.monitoring.models import Alert
 from devices.monitoring.services import evaluation_times
 from devices.registry.models import Device
 from events.models import ChannelDelivery, Delivery
+from events.services import audit_log, audit_retention
 from events.severity import Severity
 from tenants.context import current_caller, every_tenant_scope
 
@@ -156,6 +158,17 @@ def _monitoring_gauges() -> Iterator[GaugeMetricFamily]:
     for severity in Severity.values:
         alerts.add_metric([severity], counts.get(severity, 0))
     yield alerts
+    yield GaugeMetricFamily(
+        "audit_log_sealing_lag_seconds",
+        "Age of the oldest event that is in no hash chain yet",
+        value=audit_log.lag(now=clock.now()).total_seconds(),
+    )
+    before = clock.now() - timedelta(days=settings.EVENT_RETENTION_DAYS)
+    yield GaugeMetricFamily(
+        "audit_log_retention_lag_seconds",
+        "How far the deletion of expired events is behind",
+        value=audit_retention.lag(before=before).total_seconds(),
+    )
     yield GaugeMetricFamily(
         "rules_evaluation_age_seconds",
         "Time since the last evaluation of the monitoring rules that waited longest",

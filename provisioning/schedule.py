@@ -66,7 +66,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),
     "delete expired sessions": ("accounts.tasks.clear_sessions", _daily(3, 50)),
     "seal events": ("events.tasks.seal_events", TEN_SECONDS),
-    "delete expired events": ("events.tasks.delete_expired_events", _daily(3, 20)),
+    "delete expired events": ("events.tasks.delete_expired_events", MINUTELY),
 }
 BEAT: dict[str, dict[str, Any]] = {
     name: {"task": task, "schedule": schedule, "options": {"expires": expires}}

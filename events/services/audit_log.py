@@ -8,18 +8,19 @@ irrelevant. Each event must be in exactly one seal and must never change.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 
 from core.locks import try_transaction_lock
-from events.models import Delivery, Event, Seal, Unsealed
+from events.models import Event, Seal, Unsealed
 
 BATCH = 5_000  # events sealed per transaction
 MAX_EVENTS_PER_SEAL = 1_000
@@ -92,26 +93,11 @@ def verify(*, tenant_id: UUID | None = None, every: bool = True) -> Verdict:
     return Verdict(events, count, unsealed.count(), heads, breaks)
 
 
-def delete_expired(*, before: datetime) -> int:
-    """Delete the seals created before the given time and the events in these seals.
-
-    The oldest seals are deleted first. In each chain, deletion stops at the first seal that
-    contains an event with a pending delivery.
-
-    Returns:
-        The number of deleted events.
-    """
-    total = 0
-    seals = Seal.objects.filter(sealed_at__lt=before).order_by("chain", "number")
-    stopped: set[UUID | None] = set()  # chains
-    for link in seals.iterator(chunk_size=50):
-        if link.chain in stopped:
-            continue
-        if Delivery.objects.waiting().filter(event_id__in=link.event_ids).exists():
-            stopped.add(link.chain)
-            continue
-        total += _delete(link)
-    return total
+def lag(*, now: datetime) -> timedelta:
+    """Return the age of the oldest event that is in no seal yet."""
+    oldest = Unsealed.objects.order_by("event_id").values_list("event_id", flat=True).first()
+    event = None if oldest is None else Event.every_tenant.filter(pk=oldest).first()
+    return timedelta() if event is None else max(timedelta(), now - event.at)
 
 
 def digest_of(event: Event) -> bytes:
@@ -141,20 +127,43 @@ def _seal_batch(now: datetime) -> int:
     rows = list(Unsealed.objects.order_by("event_id")[:BATCH])
     rows.sort(key=lambda row: (str(row.chain), row.event_id))
     events = Event.every_tenant.in_bulk([row.event_id for row in rows])
+    last_links = _last_links({row.chain for row in rows})
     seals: list[Seal] = []
     for chain, chain_rows in groupby(rows, key=lambda row: row.chain):
         ids = [row.event_id for row in chain_rows]
-        seals += _new_links(chain, ids, events, now)
+        seals += _new_links(chain, last_links.get(chain), ids, events, now)
     Seal.objects.bulk_create(seals)
     Unsealed.objects.filter(pk__in=[row.event_id for row in rows]).delete()
     return len(rows)
 
 
+def _last_links(chains: Collection[UUID | None]) -> dict[UUID | None, tuple[int, bytes]]:
+    """Return the number and the digest of the last seal of each chain that has one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT sought.id, last.number, last.digest
+            FROM unnest(%s::uuid[]) AS sought (id) CROSS JOIN LATERAL (
+                SELECT number, digest FROM events_seal WHERE chain = sought.id
+                ORDER BY number DESC LIMIT 1
+            ) AS last
+            """,
+            [[str(chain) for chain in chains if chain is not None]],
+        )
+        links: list[Any] = cursor.fetchall()
+    of_installation = Seal.objects.filter(chain=None).order_by("-number")
+    links += of_installation.values_list("chain", "number", "digest")[:1]
+    return {chain: (number, bytes(digest)) for chain, number, digest in links}
+
+
 def _new_links(
-    chain: UUID | None, ids: list[int], events: dict[int, Event], now: datetime
+    chain: UUID | None,
+    last: tuple[int, bytes] | None,
+    ids: list[int],
+    events: dict[int, Event],
+    now: datetime,
 ) -> Iterator[Seal]:
-    last = Seal.objects.filter(chain=chain).order_by("-number").first()
-    number, previous = (last.number, bytes(last.digest)) if last else (0, ZERO_DIGEST)
+    number, previous = last or (0, ZERO_DIGEST)
     for start in range(0, len(ids), MAX_EVENTS_PER_SEAL):
         seal_ids = ids[start : start + MAX_EVENTS_PER_SEAL]
         # An event that was removed before sealing gets a digest that no event can have.
@@ -231,12 +240,3 @@ def _breaks_of_unsealed_events(tenant_id: UUID | None, *, every: bool) -> Iterab
         ids = [pk for (pk,) in cursor.fetchall()]
     for event in Event.every_tenant.in_bulk(ids).values():
         yield Break(event.tenant_id, None, event.pk, "the event is in no seal")
-
-
-@transaction.atomic
-def _delete(link: Seal) -> int:
-    with connection.cursor() as cursor:  # makes the triggers allow the deletion
-        cursor.execute("SET LOCAL provisioning.retention = 'on'")
-    count, _ = Event.every_tenant.filter(pk__in=link.event_ids).delete()
-    Seal.objects.filter(pk=link.pk).delete()
-    return count

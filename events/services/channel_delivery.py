@@ -47,6 +47,7 @@ LEASES = LeasePolicy(
 )
 MAX_LOGGED_ATTEMPTS = 20
 RETENTION = timedelta(days=7)
+DELETED_AT_ONCE = 10_000  # messages in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,12 @@ def delete_expired(*, now: datetime) -> int:
     Messages still waiting after a week belong to disabled channels.
     """
     expired = ChannelDelivery.every_tenant.filter(created_at__lt=now - RETENTION)
-    count, _ = expired.delete()
-    return count
+    total = 0
+    while ids := list(
+        expired.order_by("created_at").values_list("pk", flat=True)[:DELETED_AT_ONCE]
+    ):
+        total += ChannelDelivery.every_tenant.filter(pk__in=ids).delete()[0]
+    return total
 
 
 def _send(batch: list[ChannelDelivery], now: datetime) -> int:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from devices.registry.device_report import DeviceReport
 from devices.registry.services import registration
 from devices.registry.tests.waiting import wait_until
-from events.models import Event, Seal, Unsealed
-from events.services import audit_log
+from events.models import Delivery, Event, Seal, Unsealed
+from events.services import audit_log, audit_retention
 from events.tasks import seal_events as seal_task
 from tenants.context import tenant_scope
 from tenants.models import Tenant
@@ -174,11 +175,63 @@ def test_events_deleted_after_their_retention_are_no_break(tenant: Tenant, now: 
     write(tenant, now)
     audit_log.seal(now=now)
 
-    assert audit_log.delete_expired(before=now - timedelta(days=1)) == 3
+    assert audit_retention.delete_expired(before=now - timedelta(days=1)) == 3
 
     assert breaks() == []
     assert Event.every_tenant.count() == 3
     assert Seal.objects.get().number == 2
+
+
+def test_each_chain_is_deleted_up_to_its_first_event_that_a_subscriber_waits_for(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_retention, "MAX_EVENTS", 4)
+    other = TenantFactory.create()
+    for day in (5, 4, 3):
+        for owner in (tenant, other):
+            write(owner, now - timedelta(days=day), count=2)
+        audit_log.seal(now=now - timedelta(days=day))
+    awaited = Event.every_tenant.filter(tenant=tenant).order_by("id")[2]
+    Delivery.objects.create(event=awaited, listener="x", due_at=now)
+
+    assert audit_retention.lag(before=now - timedelta(days=1)) == timedelta(days=4)
+    assert audit_retention.delete_expired(before=now - timedelta(days=1)) == 8
+    assert breaks() == []
+    assert set(Seal.objects.values_list("chain", "number")) == {(tenant.pk, 2), (tenant.pk, 3)}
+    assert audit_retention.lag(before=now - timedelta(days=1)) == timedelta(days=3)
+
+
+def test_a_deletion_that_runs_out_of_time_is_continued_by_the_next(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_retention, "MAX_EVENTS", 2)
+    for day in (5, 4):
+        write(tenant, now - timedelta(days=day), count=2)
+        audit_log.seal(now=now - timedelta(days=day))
+    answers = iter((False, True))
+
+    def delete() -> int:
+        return audit_retention.delete_expired(
+            before=now - timedelta(days=1), time_is_up=lambda: next(answers, False)
+        )
+
+    assert (delete(), breaks()) == (2, [])
+    assert (delete(), breaks()) == (2, [])
+    assert not Seal.objects.exists()
+
+
+def test_sealing_takes_as_many_statements_for_many_tenants_as_for_one(now: datetime) -> None:
+    counts = []
+    for tenants in (1, 5):
+        for _ in range(tenants):
+            write(TenantFactory.create(), now, count=1)
+        assert audit_log.lag(now=now + timedelta(minutes=2)) == timedelta(minutes=2)
+        with CaptureQueriesContext(connection) as captured:
+            assert audit_log.seal(now=now) == tenants
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]
+    assert audit_log.lag(now=now) == timedelta()
 
 
 def test_the_command_reports_an_unchanged_log(tenant: Tenant, now: datetime, capsys: Any) -> None:

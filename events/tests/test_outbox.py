@@ -14,7 +14,7 @@ from events import queries
 from events.domain_events import DomainEvent
 from events.extension_points import on, subscribers
 from events.models import Delivery, Event
-from events.services import audit_log, delivery
+from events.services import audit_log, audit_retention, delivery
 from events.services.outbox import record
 from events.tasks import delete_expired_events
 from events.tasks import deliver_events as deliver_task
@@ -268,7 +268,7 @@ def test_events_are_deleted_after_their_retention_unless_a_delivery_is_pending(
             deliver_all(now)
         audit_log.seal(now=now - timedelta(days=days))
 
-    count = audit_log.delete_expired(before=now - timedelta(days=1))
+    count = audit_retention.delete_expired(before=now - timedelta(days=1))
 
     remaining = [event.data["what"] for event in Event.every_tenant.order_by("id")]
     assert count == 1
