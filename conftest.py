@@ -174,7 +174,7 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
 
     The queues are emptied first, because they may contain tasks of an earlier test.
     """
-    with Redis.from_url(settings.REDIS_URL) as broker:
+    with Redis.from_url(settings.REDIS_BROKER_URL) as broker:
         broker.flushdb()
     with running_worker():
         yield

@@ -191,7 +191,7 @@ def _count(key: str, limit: int, seconds: int, cost: int) -> float:
     if time.monotonic() < _redis_retry_at:
         raise RedisError("Redis did not answer a moment ago.")
     try:
-        return float(_script(settings.REDIS_URL)(keys=[key], args=[limit, seconds, cost]))
+        return float(_script(settings.REDIS_COUNTERS_URL)(keys=[key], args=[limit, seconds, cost]))
     except RedisError:
         _redis_retry_at = time.monotonic() + REDIS_RETRY_AFTER
         logger.warning("Redis is unavailable. Rate limits that fail open are not applied.")

@@ -56,7 +56,9 @@ class Scheduler(DatabaseScheduler):
         self._id = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         self._last_wall_time = time.time()
         self._leader_until = 0.0  # monotonic time; the lease is renewed after it
-        client = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+        client = Redis.from_url(
+            settings.REDIS_BROKER_URL, socket_connect_timeout=1, socket_timeout=1
+        )
         self._acquire_lease = client.register_script(ACQUIRE_LEASE)
         super().__init__(*args, **kwargs)
 

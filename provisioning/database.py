@@ -58,7 +58,7 @@ def connection_settings(
     """
     settings = dict(dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True))
     if "postgresql" not in str(settings["ENGINE"]):
-        raise ImproperlyConfigured("DATABASE_URL must be the URL of a PostgreSQL database.")
+        raise ImproperlyConfigured("The URL of the database must be one of PostgreSQL.")
     settings["ENGINE"] = "tenants.postgresql"
     settings["DISABLE_SERVER_SIDE_CURSORS"] = not prepared_statements
     options: dict[str, Any] = {

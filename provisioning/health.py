@@ -72,7 +72,7 @@ def _database() -> State:
 
 
 def _broker() -> State:
-    client = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
+    client = Redis.from_url(settings.REDIS_BROKER_URL, socket_connect_timeout=1, socket_timeout=1)
     try:
         with client:
             client.set(f"{settings.KEY_PREFIX}readiness", "1", ex=60)

@@ -176,6 +176,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "provisioning.headers.ContentPolicyMiddleware",
     "tenants.middleware.TenantMiddleware",
+    "tenants.replica.ReplicaMiddleware",
     "provisioning.observability.RequestLogMiddleware",
     "provisioning.portal.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -302,6 +303,16 @@ _embedded = (
 )
 DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
+# Queues, notifications and counters have one server, or up to three. Only the queues must be kept.
+REDIS_URLS = {
+    "REDIS_URL": REDIS_URL,
+    "REDIS_BROKER_URL": env.secret("REDIS_BROKER_URL", REDIS_URL),
+    "REDIS_PUSH_URL": env.secret("REDIS_PUSH_URL", REDIS_URL),
+    "REDIS_COUNTERS_URL": env.secret("REDIS_COUNTERS_URL", REDIS_URL),
+}
+REDIS_BROKER_URL = REDIS_URLS["REDIS_BROKER_URL"]
+REDIS_PUSH_URL = REDIS_URLS["REDIS_PUSH_URL"]
+REDIS_COUNTERS_URL = REDIS_URLS["REDIS_COUNTERS_URL"]
 # Set to `off` behind a pooler that assigns a connection per transaction, such as PgBouncer.
 PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", default=True)
 # Answer the most frequent requests of devices on the event loop (see `provisioning.fast_path`).
@@ -321,13 +332,21 @@ DATABASES = {
         prepared_statements=PREPARED_STATEMENTS,
     )
 }
-if urlsplit(REDIS_URL).scheme not in {"redis", "rediss"}:
-    raise ImproperlyConfigured(
-        "REDIS_URL must be a Redis URL, for example redis://:password@host:6379/0."
-    )
+if _replica_url := env.secret("DATABASE_REPLICA_URL", ""):
+    DATABASES["replica"] = database.connection_settings(
+        _replica_url,
+        role=PROCESS_ROLE,
+        timeouts=DATABASE_TIMEOUTS,
+        prepared_statements=PREPARED_STATEMENTS,
+    ) | {"TEST": {"MIRROR": "default"}}
+for _name, _url in REDIS_URLS.items():
+    if urlsplit(_url).scheme not in {"redis", "rediss"}:
+        raise ImproperlyConfigured(
+            f"{_name} must be a Redis URL, for example redis://:password@host:6379/0."
+        )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_URL = REDIS_BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 300,  # seconds until a killed worker's task is redelivered

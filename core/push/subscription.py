@@ -59,7 +59,7 @@ class Subscription:
             RedisError, OSError: Redis is unavailable, or has sent nothing for `MAX_SILENCE`.
         """
         client = Redis.from_url(
-            settings.REDIS_URL,
+            settings.REDIS_PUSH_URL,
             socket_connect_timeout=2,
             # An automatic reconnect would lose messages, because no catch-up would follow.
             retry=Retry(NoBackoff(), 0),

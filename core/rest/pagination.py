@@ -14,6 +14,7 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 from core.encryption import DecryptionError, decrypt, encrypt
+from core.list_database import list_database
 
 UNREADABLE = (ValidationError, DataError, DecryptionError, ValueError, TypeError, RecursionError)
 
@@ -66,7 +67,8 @@ class KeysetPagination(CursorPagination):
         self.ordering = self.get_ordering(request, queryset, view)
         self.at: Cursor = self.decode_cursor(request) or Cursor(0, False, None)
         try:
-            rows = list(self._from_cursor(queryset)[: self.size + 1])
+            ordered = self._from_cursor(queryset.using(list_database()))
+            rows = list(ordered[: self.size + 1])
         except UNREADABLE as error:
             raise NotFound(self.invalid_cursor_message) from error
         has_more, self.page = len(rows) > self.size, rows[: self.size]

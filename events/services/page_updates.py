@@ -65,7 +65,9 @@ def publish() -> None:
         hints = dict(_hints)
         _hints.clear()
     for tenant_id, hint in hints.items():
-        _client(settings.REDIS_URL).publish(topics.page_updates_channel(), hint.as_json(tenant_id))
+        _client(settings.REDIS_PUSH_URL).publish(
+            topics.page_updates_channel(), hint.as_json(tenant_id)
+        )
 
 
 @cache

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def no_leader() -> Iterator[None]:
-    client = Redis.from_url(settings.REDIS_URL)
+    client = Redis.from_url(settings.REDIS_BROKER_URL)
     client.delete(f"{settings.KEY_PREFIX}beat")
     yield
     client.delete(f"{settings.KEY_PREFIX}beat")
@@ -85,7 +85,7 @@ def test_another_scheduler_takes_over_when_the_lease_expires(
 
 
 def test_without_redis_there_is_no_leader(settings: Any) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.REDIS_BROKER_URL = "redis://127.0.0.1:1/0"
 
     assert not scheduler()._is_leader()
 

@@ -142,7 +142,7 @@ def test_the_readiness_check_names_the_unreachable_server(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_cached", health.CachedChecks())  # no earlier result
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.REDIS_BROKER_URL = "redis://127.0.0.1:1/0"
 
     response = Client().get("/health/ready")
 

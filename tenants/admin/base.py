@@ -19,6 +19,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
 from core.errors import DomainError
+from core.list_database import list_database
 from tenants.admin.declared_filters import DeclaredFiltersAdmin
 from tenants.admin.forms import ServiceForm
 from tenants.context import tenant_scope
@@ -68,6 +69,8 @@ class PortalAdmin(DeclaredFiltersAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         queryset = visible_to(signed_in_user(request), self.model)
+        if _is_list_page(request, self):
+            queryset = queryset.using(list_database())
         ordering = self.get_ordering(request)
         return queryset.order_by(*ordering) if ordering else queryset
 
@@ -353,6 +356,11 @@ def secret_page(
 def list_url(admin: ModelAdmin) -> str:
     options = admin.opts
     return reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
+
+
+def _is_list_page(request: HttpRequest, admin: ModelAdmin) -> bool:
+    name = f"{admin.opts.app_label}_{admin.opts.model_name}_changelist"
+    return request.resolver_match is not None and request.resolver_match.url_name == name
 
 
 def signed_in_user(request: HttpRequest) -> User:

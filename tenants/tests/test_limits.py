@@ -205,12 +205,23 @@ def test_without_redis_device_limits_fail_open_and_code_limits_fail_closed(
     settings: Any, rates: Any, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "_redis_retry_at", 0.0)  # restored after the test
-    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.REDIS_COUNTERS_URL = "redis://127.0.0.1:1/0"
     rates["device"] = rates["second_factor"] = Rate(1, 60)
 
     assert [Limit("device").spend(address) for _ in range(3)] == [None] * 3
     with pytest.raises(LimiterUnavailable):
         Limit("second_factor", fails_open=False).spend(address)
+
+
+def test_limits_need_only_the_redis_of_the_counters(
+    settings: Any, rates: Any, address: str
+) -> None:
+    settings.REDIS_URL = settings.REDIS_BROKER_URL = "redis://127.0.0.1:1/0"
+    settings.REDIS_PUSH_URL = "redis://127.0.0.1:1/0"
+    rates["second_factor"] = Rate(1, 60)
+    limit = Limit("second_factor", fails_open=False)
+
+    assert [limit.spend(address) is None for _ in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("text", ["", "0/min", "10", "10/week", "-1/min", "1e3/min"])

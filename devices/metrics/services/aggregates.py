@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from django.db import connection
+from django.db import connections
 
+from core.list_database import list_database
 from core.times import utc_text
 from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import Measure
@@ -76,7 +77,7 @@ def aggregate(
         "end": period.end,
         **filters,
     }
-    with connection.cursor() as cursor:
+    with connections[list_database()].cursor() as cursor:
         cursor.execute(_aggregate_sql(measure.name, bucket, by, filters), values)
         rows = cursor.fetchall()
     return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
@@ -173,7 +174,7 @@ def fleet_by_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
     names = [measure.name for measure in measures]
     table = ROLL_UPS["hour"]._meta.db_table
     averages = ", ".join(f"sum({name}_sum) / nullif(sum({name}_count), 0)" for name in names)
-    with connection.cursor() as cursor:
+    with connections[list_database()].cursor() as cursor:
         cursor.execute(
             f"""
             SELECT starts_at, count(*), {averages} FROM {table}

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 from django.db.models import QuerySet
 
+from core.list_database import list_database
 from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import FIELDS, MEASURES, Measure
 from devices.metrics.models import ROLL_UPS, AbstractSample, DeviceMetrics, LatestMetrics
@@ -81,7 +82,7 @@ def roll_ups(
     table, samples_table = model._meta.db_table, DeviceMetrics._meta.db_table
     names = [measure.name for measure in measures]
     columns = ", ".join(map(_aggregate_columns, names))
-    with connection.cursor() as cursor:
+    with connections[list_database()].cursor() as cursor:
         cursor.execute(
             f"""
             SELECT r.starts_at, r.samples, r.app_version, {columns}

@@ -70,7 +70,7 @@ def _publish() -> None:
             _pending_updates.difference_update(updates)
         message = {"commands": commands, "updates": sorted(updates)}
         try:
-            _client(settings.REDIS_URL).publish(topic(), json.dumps(message))
+            _client(settings.REDIS_PUSH_URL).publish(topic(), json.dumps(message))
         except RedisError:
             _add_sequences(commands)
             with _lock:

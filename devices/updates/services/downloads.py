@@ -54,7 +54,7 @@ def acquire_slot(device_id: UUID, *, limit: int) -> int | None:
         None if the device has a slot; otherwise the seconds until its next attempt.
     """
     has_slot = _call_redis(
-        lambda: _script(settings.REDIS_URL, ACQUIRE)(
+        lambda: _script(settings.REDIS_COUNTERS_URL, ACQUIRE)(
             keys=[_key()], args=[str(device_id), limit, SLOT_TTL]
         )
     )
@@ -64,13 +64,15 @@ def acquire_slot(device_id: UUID, *, limit: int) -> int | None:
 def extend_slot(device_id: UUID) -> None:
     """Keep the slot of a device that is still downloading."""
     _call_redis(
-        lambda: _script(settings.REDIS_URL, EXTEND)(keys=[_key()], args=[str(device_id), SLOT_TTL])
+        lambda: _script(settings.REDIS_COUNTERS_URL, EXTEND)(
+            keys=[_key()], args=[str(device_id), SLOT_TTL]
+        )
     )
 
 
 def release_slot(device_id: UUID) -> None:
     """Release the download slot of a device. The download is complete or was given up."""
-    _call_redis(lambda: _client(settings.REDIS_URL).zrem(_key(), str(device_id)))
+    _call_redis(lambda: _client(settings.REDIS_COUNTERS_URL).zrem(_key(), str(device_id)))
 
 
 def _call_redis(call: Any) -> Any:

@@ -30,6 +30,6 @@ def no_download_slots() -> Iterator[None]:
     The slots are in Redis, so the rollback of the test's transaction does not delete them.
     """
     yield
-    with Redis.from_url(settings.REDIS_URL) as redis:
+    with Redis.from_url(settings.REDIS_COUNTERS_URL) as redis:
         for key in redis.scan_iter(f"{settings.KEY_PREFIX}downloads:*"):
             redis.delete(key)

@@ -415,12 +415,12 @@ class TestFile:
         policies.change(concurrent_downloads=1, now=clock)
         client.get(file_path(package))
         key = f"{settings.KEY_PREFIX}downloads:{devices[0].tenant_id}"
-        with Redis.from_url(settings.REDIS_URL) as redis:
+        with Redis.from_url(settings.REDIS_COUNTERS_URL) as redis:
             redis.zadd(key, {str(devices[0].pk): 1})  # expired in 1970
 
         assert as_device(devices[1]).get(file_path(package)).status_code == 200
 
-    @override_settings(REDIS_URL="redis://127.0.0.1:1/0")
+    @override_settings(REDIS_COUNTERS_URL="redis://127.0.0.1:1/0")
     def test_without_redis_downloads_are_not_limited(
         self, client: APIClient, package: SoftwareUpdate
     ) -> None:
