@@ -10,6 +10,7 @@ from django.db import DatabaseError, Error, InterfaceError, OperationalError
 # shutting down or starting; input or output error.
 UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
 READ_ONLY = "25006"
+CANCELLED = "57014"
 # Read-only; idle transaction ended; lock timeout; serialization failure; deadlock.
 UNAVAILABLE_STATES = {READ_ONLY, "25P03", "55P03", "40001", "40P01"}
 
@@ -19,6 +20,11 @@ def sqlstate(error: BaseException | None) -> str:
     if not isinstance(error, psycopg2.Error):
         error = getattr(error, "__cause__", None)
     return getattr(error, "pgcode", None) or ""
+
+
+def is_cancelled(error: BaseException | None) -> bool:
+    """Return True if a statement was cancelled, usually because of its time limit."""
+    return sqlstate(error) == CANCELLED
 
 
 def is_unavailable(error: BaseException | None) -> bool:

@@ -43,6 +43,13 @@ class Invalid(DomainError):
     code = "invalid"
 
 
+class TakesTooLong(Invalid):
+    """A list or a chart would read too many rows."""
+
+    code = "takes_too_long"
+    sentence = "This takes too long. Use a narrower filter, or the beginning of an identifier."
+
+
 class Refused(DomainError):
     """The caller is not allowed to run the operation."""
 

@@ -1,6 +1,6 @@
 """Continuous audit of all certificates, in slices."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -22,7 +22,8 @@ from certificates.services.file_comparison import file_differences
 from certificates.services.file_store import CertificateStore
 from core.locks import try_transaction_lock
 
-MIN_SLICE, MAX_SLICE = 200, 5_000  # certificates per run
+MIN_SIZE = 200  # certificates per run
+SLICE = 1_000  # certificates in one transaction
 RUNS_PER_HOUR = 60
 LISTED_WITHIN = timedelta(minutes=10)  # a revocation must be on every list by then
 MAX_SENTENCE = 400  # characters; `Drift.sentence`
@@ -32,30 +33,47 @@ Problem = tuple[str, str]  # kind, sentence
 Status = DeviceCertificate.Status
 
 
-def inspect_next_slice(*, store: CertificateStore, now: datetime) -> int:
-    """Audit the next slice of the current pass. If a new pass is due, start it.
+def inspect(
+    *, store: CertificateStore, now: datetime, time_is_up: Callable[[], bool] = lambda: False
+) -> int:
+    """Audit the next certificates of the current pass. If a new pass is due, start it.
 
-    Only one run is active at a time. A concurrent run does nothing.
+    Their number is chosen so that a pass takes `INSPECTION_HOURS`. Only one run is active at a
+    time. A concurrent run does nothing.
+
+    Args:
+        time_is_up: asked before each slice. The next run continues.
 
     Returns:
         How many certificates were audited.
     """
-    with transaction.atomic():
-        inspection = _lock_pass(now)
-        if inspection is None:
-            return 0
-        rows = _next_slice(inspection)
-        references = _References(rows, store, now)
-        problems_by_row = {row: list(_problems(row, references)) for row in rows}
-        _save_findings(problems_by_row, now)
-        inspection.inspected += len(rows)
-        inspection.drifted += sum(map(bool, problems_by_row.values()))
-        if rows:
-            inspection.reached = rows[-1].pk
-        else:
-            inspection.ended_at = now
-            _delete_old_passes(inspection)
-        inspection.save()
+    total = 0
+    size = max(_estimated_count() // (settings.INSPECTION_HOURS * RUNS_PER_HOUR), MIN_SIZE)
+    while total < size and not time_is_up():
+        count = _inspect_slice(store, now, min(size - total, SLICE))
+        if count == 0:
+            break
+        total += count
+    return total
+
+
+@transaction.atomic
+def _inspect_slice(store: CertificateStore, now: datetime, size: int) -> int:
+    inspection = _lock_pass(now)
+    if inspection is None:
+        return 0
+    rows = _next_slice(inspection, size)
+    references = _References(rows, store, now)
+    problems_by_row = {row: list(_problems(row, references)) for row in rows}
+    _save_findings(problems_by_row, now)
+    inspection.inspected += len(rows)
+    inspection.drifted += sum(map(bool, problems_by_row.values()))
+    if rows:
+        inspection.reached = rows[-1].pk
+    else:
+        inspection.ended_at = now
+        _delete_old_passes(inspection)
+    inspection.save()
     return len(rows)
 
 
@@ -85,11 +103,8 @@ def _lock_pass(now: datetime) -> Inspection | None:
     return Inspection.objects.create(started_at=now)
 
 
-def _next_slice(inspection: Inspection) -> list[DeviceCertificate]:
-    """Return the next certificates in the order of their ids.
-
-    Their number is chosen so that a pass takes `INSPECTION_HOURS`.
-    """
+def _next_slice(inspection: Inspection, size: int) -> list[DeviceCertificate]:
+    """Return the next certificates in the order of their ids."""
     certificates = DeviceCertificate.objects.filter(
         status__in=(Status.ACTIVE, Status.SUPERSEDED, Status.REVOKED)
     )
@@ -98,8 +113,6 @@ def _next_slice(inspection: Inspection) -> list[DeviceCertificate]:
     )
     if inspection.reached is not None:
         certificates = certificates.filter(pk__gt=inspection.reached)
-    runs = settings.INSPECTION_HOURS * RUNS_PER_HOUR
-    size = min(max(_estimated_count() // runs, MIN_SLICE), MAX_SLICE)
     return list(certificates.order_by("pk")[:size])
 
 

@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 
 def inspect_slice(now: datetime) -> int:
     store = DeviceCertificatesService().store
-    return inspection.inspect_next_slice(store=store, now=now)
+    return inspection.inspect(store=store, now=now)
 
 
 def run_full_pass(now: datetime) -> None:
@@ -145,7 +145,7 @@ def test_a_repaired_finding_is_deleted_and_a_lasting_one_keeps_its_start(
 
 
 def test_a_pass_runs_in_slices_and_resumes(now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "MIN_SLICE", 2)
+    monkeypatch.setattr(inspection, "MIN_SIZE", 2)
     for device in DeviceFactory.create_batch(5):
         issue_certificate(device, now)
 
@@ -155,6 +155,21 @@ def test_a_pass_runs_in_slices_and_resumes(now: datetime, monkeypatch: pytest.Mo
     last_pass = inspection.last_full_pass()
     assert last_pass is not None
     assert last_pass.inspected == 5
+
+
+def test_a_run_inspects_several_slices_until_its_time_is_up(
+    now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "SLICE", 2)
+    store = DeviceCertificatesService().store
+    for device in DeviceFactory.create_batch(5):
+        issue_certificate(device, now)
+    answers = iter((False, False, True))
+
+    def run() -> int:
+        return inspection.inspect(store=store, now=now, time_is_up=lambda: next(answers, False))
+
+    assert [run(), run()] == [4, 1]
 
 
 def test_the_next_pass_starts_after_the_interval(device: Device, now: datetime) -> None:

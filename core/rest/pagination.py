@@ -15,6 +15,7 @@ from rest_framework.request import Request
 
 from core.encryption import DecryptionError, decrypt, encrypt
 from core.list_database import list_database
+from core.statement_limit import statement_limit
 
 UNREADABLE = (ValidationError, DataError, DecryptionError, ValueError, TypeError, RecursionError)
 
@@ -27,6 +28,7 @@ class Row(Func):
 
 
 PURPOSE = "cursor"
+MAX_SECONDS = 5.0  # for a statement of a list
 
 
 def _sealed(position: str, fields: list[Any]) -> str:
@@ -60,6 +62,7 @@ class KeysetPagination(CursorPagination):
 
         Raises:
             NotFound: the cursor is invalid.
+            TakesTooLong: the filter does not narrow a large list enough.
         """
         self.request = request
         self.size = self.get_page_size(request)
@@ -68,7 +71,8 @@ class KeysetPagination(CursorPagination):
         self.at: Cursor = self.decode_cursor(request) or Cursor(0, False, None)
         try:
             ordered = self._from_cursor(queryset.using(list_database()))
-            rows = list(ordered[: self.size + 1])
+            with statement_limit(MAX_SECONDS):
+                rows = list(ordered[: self.size + 1])
         except UNREADABLE as error:
             raise NotFound(self.invalid_cursor_message) from error
         has_more, self.page = len(rows) > self.size, rows[: self.size]

@@ -1,7 +1,9 @@
 """Lists of the portal that can be filtered by declared filters only."""
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
+from django.contrib import messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.core.exceptions import ValidationError
 from django.db import DataError
@@ -9,6 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
+
+from core.errors import TakesTooLong
+from core.statement_limit import statement_limit
+
+MAX_SECONDS = 10.0  # for a statement of a list
 
 
 class DeclaredFiltersChangeList(ChangeList):
@@ -38,11 +45,20 @@ class DeclaredFiltersAdmin(ModelAdmin):
         return lookup in self.linked_filters or super().lookup_allowed(lookup, value, request)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Redirect to `?e=1` on invalid filter values, as Django's changelist does."""
+        """Redirect to `?e=1` on invalid filter values, as Django's changelist does.
+
+        If the list takes too long with its filters, redirect to the list without filters.
+        """
         values = [*request.GET.values(), *request.POST.values()]
         try:
             if any("\x00" in value for value in values):
                 raise ValidationError("NUL")
-            return super().changelist_view(request, extra_context)
+            with statement_limit(MAX_SECONDS) if request.method == "GET" else nullcontext():
+                return super().changelist_view(request, extra_context)
+        except TakesTooLong as error:
+            if not request.GET:
+                raise
+            messages.error(request, str(error))
+            return redirect(request.path)
         except (ValidationError, DataError):
             return redirect(f"{request.path}?e=1")

@@ -15,6 +15,7 @@ from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
 from core.database_errors import READ_ONLY, sqlstate
+from core.statement_limit import milliseconds
 from tenants.context import database_scope
 from tenants.postgresql.row_security import SETTING
 
@@ -34,6 +35,8 @@ class ScopedCursor(psycopg2.extensions.cursor):
         if self.name is not None:
             return self._declare(scope, query, vars)
         parameters = f"SET LOCAL {SETTING} = '{scope}'; {_timeouts()}"
+        if (limit := milliseconds()) is not None:
+            parameters += f"SET LOCAL statement_timeout = {limit}; "
         return super().execute(f"{parameters}{query}", vars)
 
     def executemany(self, query: Any, vars_list: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from django.db import connections
 
 from core.list_database import list_database
+from core.statement_limit import statement_limit
 from core.times import utc_text
 from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import Measure
@@ -18,6 +19,7 @@ from tenants.context import current_tenant_id
 
 By = Literal["", "app_version", "model", "tag", "hour", "day"]
 GROUPINGS: tuple[By, ...] = ("", "app_version", "model", "tag", "hour", "day")
+MAX_SECONDS = 10.0  # for the statement
 MAX_GROUPS = 1_200  # three years of days
 MAX_HOURLY_PERIOD = timedelta(days=7)
 MAX_PERIOD_FROM_HOURS = timedelta(days=4)  # longer periods use the daily roll-ups
@@ -64,6 +66,7 @@ def aggregate(
 
     Raises:
         InvalidQuery: the period is too long for grouping by hour.
+        TakesTooLong: the devices have too many roll-ups in the period.
     """
     if by == "hour" and period.end - period.start > MAX_HOURLY_PERIOD:
         days = MAX_HOURLY_PERIOD.days
@@ -77,7 +80,8 @@ def aggregate(
         "end": period.end,
         **filters,
     }
-    with connections[list_database()].cursor() as cursor:
+    too_long = "This takes too long. Choose a shorter period or a filter, or group by day."
+    with statement_limit(MAX_SECONDS, too_long), connections[list_database()].cursor() as cursor:
         cursor.execute(_aggregate_sql(measure.name, bucket, by, filters), values)
         rows = cursor.fetchall()
     return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
