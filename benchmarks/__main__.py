@@ -1,9 +1,16 @@
-"""Run benchmarks with `./run bench [NAME …]`. Each prints its ratio to a baseline."""
+"""Run benchmarks with `./run bench [--quick | --full] [NAME …]`.
 
+Each prints its ratio to a baseline. Quick ones show that the benchmarks work; their figures are
+not to be compared.
+"""
+
+import os
 import platform
 import sys
+import time
 from importlib import import_module
 
+from benchmarks.size import FULL, QUICK, VARIABLE
 from benchmarks.stage import reset_data, running_servers
 from tenants.context import every_tenant_scope
 
@@ -35,7 +42,12 @@ BY_HAND = ("load",)  # it takes ten minutes
 
 
 def main() -> None:
-    selected_names = sys.argv[1:] or NAMES
+    arguments = sys.argv[1:]
+    for option in (QUICK, FULL):
+        if f"--{option}" in arguments:
+            arguments.remove(f"--{option}")
+            os.environ[VARIABLE] = option
+    selected_names = arguments or NAMES
     if unknown := set(selected_names) - {*NAMES, *BY_HAND}:
         sys.exit(
             f"Unknown benchmark: {', '.join(unknown)}. Available: {', '.join((*NAMES, *BY_HAND))}."
@@ -44,8 +56,10 @@ def main() -> None:
     with running_servers():
         for name in selected_names:
             reset_data()
+            started = time.perf_counter()
             with every_tenant_scope():
                 import_module(f"benchmarks.{name}").main()
+            print(f"({name}: {time.perf_counter() - started:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from benchmarks.size import size
 from devices.registry.clones import SHORT_CONNECTION
 from devices.registry.device_report import DeviceReport
 from devices.registry.errors import DeviceIsQuarantined
@@ -20,7 +21,7 @@ from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-HONEST = 1000
+HONEST = size(1000, quick=50)
 CLONED_PAIRS = 20
 DURATION = timedelta(hours=1)
 START = datetime(2026, 11, 1, tzinfo=UTC)

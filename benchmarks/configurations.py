@@ -12,6 +12,7 @@ from django.utils import timezone
 from benchmarks import client
 from benchmarks.connect import create_bare_table
 from benchmarks.fleet import create_devices
+from benchmarks.size import size
 from benchmarks.stage import web
 from devices.configurations.documents import version_of
 from devices.configurations.models import Round
@@ -23,10 +24,10 @@ from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 
 POLLING_DEVICES = 1_000
-DEVICES = 100_000
+DEVICES = size(100_000, quick=3_000)
 TAGS = 5  # 10 % of the devices have a given tag, 1 % their own layer
 CONNECTIONS = 16
-SECONDS = 8.0
+SECONDS = size(8.0, quick=1.0)
 SLICE_SECONDS = 3.0  # duration of one measurement of connects
 PORT = 8978
 DOCUMENT = {"volume": 30, "brightness": 200, "time_zone": "Europe/Berlin"}

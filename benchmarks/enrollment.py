@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from benchmarks import client
 from benchmarks.beside import compare_with_bare_update
+from benchmarks.size import size
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
@@ -14,8 +15,10 @@ from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-DEVICES = 4_000  # one request per device; more than the server can handle in the time
-SECONDS = 10.0
+DEVICES = size(
+    4_000, quick=1_000
+)  # one request per device; more than the server can handle in the time
+SECONDS = size(10.0, quick=1.0)
 PORT = 8980
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from benchmarks import client, light_load
 from benchmarks.fleet import create_devices
 from benchmarks.metrics import sample
+from benchmarks.size import size
 from benchmarks.stage import web
 
-TENANTS, DEVICES = 100, 20_000
-SECONDS = 8.0
+TENANTS, DEVICES = 100, size(20_000, quick=4_000)
+SECONDS = size(8.0, quick=1.0)
 ROUNDS = 5  # of samples, all of which are new
 PORT = 8975
 VERSION = "0" * 64

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
+from benchmarks.size import size
 from devices.metrics.admin.device_panel import CHART_MEASURES, charts
 from devices.metrics.measures import MEASURE, MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
@@ -20,7 +21,7 @@ from devices.registry.models import Device
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-SIZES = os.environ.get("BENCH_SAMPLES", "1000000,10000000")
+SIZES = os.environ.get("BENCH_SAMPLES", size("1000000,10000000", quick="200000"))
 DAYS = 30
 SAMPLES_PER_DEVICE = DAYS * 288  # one every five minutes
 REPEATS = 15
@@ -49,8 +50,8 @@ def main() -> None:
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     end = timezone.now().replace(minute=0, second=0, microsecond=0)
     existing = 0
-    for size in map(int, SIZES.split(",")):
-        devices = max(1, size // SAMPLES_PER_DEVICE)
+    for samples in map(int, SIZES.split(",")):
+        devices = max(1, samples // SAMPLES_PER_DEVICE)
         started = time.perf_counter()
         _add_devices(tenant, existing, devices, end)
         existing = devices
@@ -87,9 +88,9 @@ def _roll_up_statement(bucket: str) -> str:
     ]
     return f"""
         INSERT INTO {ROLL_UPS[bucket]._meta.db_table} (tenant_id, device_id, starts_at,
-            app_version, samples, {", ".join(columns)})
+            app_version, newest_at, samples, {", ".join(columns)})
         SELECT tenant_id, device_id, date_trunc('{bucket}', recorded_at, 'UTC'), '2.1.0',
-            count(*), {", ".join(aggregates)}
+            max(recorded_at), count(*), {", ".join(aggregates)}
         FROM {DeviceMetrics._meta.db_table} GROUP BY 1, 2, 3 ORDER BY 3, 2
     """
 

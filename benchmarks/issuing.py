@@ -6,6 +6,7 @@ from datetime import timedelta
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
+from benchmarks.size import size
 from certificates.pki import issuing, serials
 from certificates.pki.issuer import Addresses
 from certificates.services.certificate_management import CertificateManagementService
@@ -14,7 +15,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from tenants.models import Tenant
 
-CERTIFICATES = 600
+CERTIFICATES = size(600, quick=50)
 
 
 def main() -> None:

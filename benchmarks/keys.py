@@ -7,13 +7,14 @@ from collections.abc import Callable
 from django.db import connection
 from django.utils import timezone
 
+from benchmarks.size import size
 from certificates.pki import keys
 from certificates.services.certificate_management import CertificateManagementService
 from devices.registry.models import Device
 from tenants.context import every_tenant_scope
 from tenants.models import Tenant
 
-RENEWALS = 1_200  # many, because the duration of key generation varies at random
+RENEWALS = size(1_200, quick=60)  # many, because the duration of key generation varies at random
 CORES = 2
 PROCESSES = 6  # three per core, because a process also waits for the disk
 

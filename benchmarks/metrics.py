@@ -12,16 +12,17 @@ from django.utils import timezone
 
 from benchmarks import client
 from benchmarks.fleet import create_devices
+from benchmarks.size import size
 from benchmarks.stage import web
 from devices.metrics.measures import FIELDS
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 
 DEVICES = 400
 BATCH = 50
-BATCHES = 8_000
-SINGLES = 10_000
+BATCHES = size(8_000, quick=800)
+SINGLES = size(10_000, quick=2_000)
 CONNECTIONS = 16
-SECONDS = 12.0
+SECONDS = size(12.0, quick=1.0)
 PORT = 8978
 INTERVAL = timedelta(minutes=5)
 

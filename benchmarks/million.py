@@ -12,12 +12,13 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.services.tokens import issue_api_token
+from benchmarks.size import size
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant, User
 
-TENANTS = 100
-DEVICES = 1_000_000
-RUNS = 40
+TENANTS = size(100, quick=4)
+DEVICES = size(1_000_000, quick=50_000)
+RUNS = size(40, quick=5)
 
 INSERT_DEVICES = """
     INSERT INTO devices_device (id, tenant_id, name, model, status, last_seen,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
+from benchmarks.size import size
 from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.metrics.services import partitions
 from devices.monitoring.models import Alert, MonitoringRule
@@ -15,8 +16,9 @@ from devices.registry.models import Device
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-DEVICES = 100_000
-FAULTY_DEVICES = 1_000  # they open an alert of each rule on a metric
+DEVICES = size(100_000, quick=5_000)
+SAMPLES = 12  # of each device
+FAULTY_DEVICES = size(1_000, quick=50)  # they open an alert of each rule on a metric
 RULES = (
     {"measure": "cpu_usage", "threshold": 90, "lasting_seconds": 900},
     {"measure": "ram_usage", "threshold": 85, "clear_threshold": 80},
@@ -49,7 +51,7 @@ INSERT_SAMPLES = f"""
     FROM (
         SELECT tenant_id, id, row_number() OVER () <= %(faulty)s AS bad
         FROM devices_device
-    ) device CROSS JOIN generate_series(0, 11) n
+    ) device CROSS JOIN generate_series(0, %(samples)s) n
 """
 INSERT_LATEST = f"""
     INSERT INTO {LatestMetrics._meta.db_table} (tenant_id, device_id, recorded_at,
@@ -89,7 +91,9 @@ def _insert_data(tenant: Tenant, now: datetime) -> None:
     partitions.create_for([now, now - timedelta(hours=1)])
     with connection.cursor() as cursor:
         cursor.execute(INSERT_DEVICES, [tenant.pk, now, DEVICES])
-        cursor.execute(INSERT_SAMPLES, {"now": now, "faulty": FAULTY_DEVICES})
+        cursor.execute(
+            INSERT_SAMPLES, {"now": now, "faulty": FAULTY_DEVICES, "samples": SAMPLES - 1}
+        )
         cursor.execute(INSERT_LATEST, [now])
     for model in (Device, DeviceMetrics, LatestMetrics):
         with connection.cursor() as cursor:

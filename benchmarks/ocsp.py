@@ -7,13 +7,14 @@ from django.utils import timezone
 
 from benchmarks import client
 from benchmarks.beside import compare_with_bare_update
+from benchmarks.size import size
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from tenants.models import Tenant
 
-CERTIFICATES = 500
-SECONDS = 8.0
+CERTIFICATES = size(500, quick=50)
+SECONDS = size(8.0, quick=1.0)
 PORT = 8979
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.services.tokens import issue_api_token
 from benchmarks.client import LoadResult
 from benchmarks.roles import running_role
+from benchmarks.size import size
 from benchmarks.stage import web
 from devices.registry.models import Device, DeviceToken
 from devices.remote_control.services import policies
@@ -27,10 +28,10 @@ from tenants.models import Membership, Role, Tenant, User
 PORT, STREAM_PORT = 8979, 9979
 STREAM = f"http://127.0.0.1:{STREAM_PORT}/devices/me/commands/stream"
 WEB = f"http://127.0.0.1:{PORT}"
-DEVICES = 1_000
-COMMANDS = 1_000
+DEVICES = size(1_000, quick=100)
+COMMANDS = size(1_000, quick=50)
 CONTROLLERS = 4
-IDLE_CONNECTIONS = 10_000
+IDLE_CONNECTIONS = size(10_000, quick=500)
 EXECUTION_SECONDS = 3.0  # duration of the execution of a command
 
 

@@ -13,6 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks import client
+from benchmarks.size import size
 from benchmarks.stage import web
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
@@ -24,7 +25,7 @@ from provisioning.var import BASE
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-DEVICES = 10_000
+DEVICES = size(10_000, quick=300)
 CONNECTIONS = 8
 PORT = 8981
 CERTIFICATE_AGE = timedelta(days=360)  # of 365 days, so that all renewals are due

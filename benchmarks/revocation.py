@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
+from benchmarks.size import size
 from certificates.models import DeviceCertificate, RevocationList
 from certificates.pki import crl, serials
 from certificates.services import revocation_lists
@@ -14,7 +15,7 @@ from certificates.services.certificate_management import CertificateManagementSe
 from devices.registry.models import Device
 from tenants.models import Tenant
 
-REVOKED = 100_000
+REVOKED = size(100_000, quick=10_000)
 BATCH = 5_000
 
 

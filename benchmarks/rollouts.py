@@ -21,6 +21,7 @@ from benchmarks import client
 from benchmarks.connect import create_bare_table
 from benchmarks.fleet import create_devices
 from benchmarks.million import INSERT_DEVICES
+from benchmarks.size import size
 from benchmarks.stage import web
 from core.uploads import UploadedFile
 from devices.registry.models import Device, DeviceToken
@@ -39,11 +40,11 @@ from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 
-DEVICES = 1_000_000
+DEVICES = size(1_000_000, quick=30_000)
 WAVE_SIZE = 5_000
 FILE_SIZE = 200_000_000  # bytes
 PORT, NGINX_PORT = 8975, 8974
-SECONDS, CONNECTIONS = 8.0, 16
+SECONDS, CONNECTIONS = size(8.0, quick=1.0), 16
 WAVES = 5
 BARE_INSERT = """
     INSERT INTO bare_status (deployment, device, status, opened)

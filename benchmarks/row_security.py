@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from benchmarks.million import execute, member_client
+from benchmarks.size import size
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
@@ -23,8 +24,8 @@ from tenants.postgresql.base import ScopedCursor
 from tenants.postgresql.row_security import scoped_models
 
 JSON = "application/json"
-RUNS = 9
-CONNECTS = 300
+RUNS = size(9, quick=1)
+CONNECTS = size(300, quick=30)
 LISTS = 30
 DEVICES = 2_000
 

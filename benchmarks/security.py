@@ -18,6 +18,7 @@ from cryptography.x509 import OCSPNonce, ocsp
 from accounts.services.tokens import issue_api_token
 from benchmarks import client
 from benchmarks.fleet import create_devices
+from benchmarks.size import size
 from benchmarks.stage import web
 from certificates.services.device_certificates import DeviceCertificatesService
 from core import clock
@@ -30,12 +31,12 @@ from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
 PORT = 8979
-SECONDS = 4.0
-ROUNDS = 3  # of each attack
+SECONDS = size(4.0, quick=0.5)
+ROUNDS = size(3, quick=1)  # of each attack
 ATTACKERS = 16  # connections
 ATTACK_INTERVAL = 0.016  # seconds between two requests of a connection: 1,000/s in total
 VICTIMS = 4  # connections
-DEVICES = 20_000  # of the victims; a device connects about once a minute
+DEVICES = size(20_000, quick=2_000)  # of the victims; a device connects about once a minute
 
 
 def main() -> None:

@@ -9,14 +9,15 @@ import time
 from django.utils import timezone
 
 from benchmarks.roles import running_role
+from benchmarks.size import size
 from benchmarks.stage import web
 from devices.registry.services.credentials import create_enrollment_token
 from provisioning.var import BASE
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-DEVICES = 2_000
-SECONDS = 120
+DEVICES = size(2_000, quick=200)
+SECONDS = size(120, quick=20)
 PORT, STREAM_PORT = 8979, 9979
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
+from benchmarks.size import size
 from devices.registry.services import presence
 from tenants.models import Tenant
 
-DEVICES = 1_000_000
-SILENT = 10_000
+DEVICES = size(1_000_000, quick=20_000)
+SILENT = size(10_000, quick=500)
 THRESHOLD = timedelta(minutes=5)
 
 INSERT_DEVICES = """

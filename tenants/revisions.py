@@ -9,16 +9,24 @@ rows of devices, and does not read the fact afterwards: the transaction may be r
 its revision given to another change.
 """
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Exists, OuterRef, QuerySet
 
-from tenants.context import current_tenant_id, every_tenant_scope
-from tenants.models import TenantRevision
+from tenants.context import (
+    EVERY_TENANT,
+    current_tenant_id,
+    database_scope,
+    every_tenant_scope,
+    tenant_scope,
+)
+from tenants.models import Tenant, TenantRevision
 
 MAX_TENANTS = 100_000  # kept by one process
+MANY_MISSES = 20  # after which the facts of all tenants are read
 
 T = TypeVar("T")
 
@@ -26,17 +34,21 @@ T = TypeVar("T")
 class TenantFact(Generic[T]):
     """A fact of each tenant.
 
+    Usually the fact of one tenant is read. If a process does not know the facts of many tenants,
+    since it has just started or something has changed for all, they are read together.
+
     Args:
-        read: returns the fact of the current tenant. Its queries run if the process does not
-            have the fact of the requested revision.
+        read: returns the facts of the tenants in the current scope by id, see `tenants_in_scope`.
+            The scope is one tenant or all tenants.
     """
 
-    def __init__(self, read: Callable[[], T]) -> None:
+    def __init__(self, read: Callable[[], Mapping[UUID, T]]) -> None:
         self._read = read
         self._facts: dict[UUID, tuple[int, T]] = {}
+        self._misses = 0
 
     def get(self, tenant_id: UUID, revision: int) -> T:
-        """Return the fact of the current tenant.
+        """Return the fact of a tenant.
 
         Args:
             revision: the tenant's revision. It was read before the call, so a concurrent
@@ -46,8 +58,32 @@ class TenantFact(Generic[T]):
         if known is None or known[0] != revision:
             if len(self._facts) >= MAX_TENANTS:
                 self._facts.clear()
-            known = self._facts[tenant_id] = revision, self._read()
+            with tenant_scope(tenant_id):
+                known = self._facts[tenant_id] = revision, self._read()[tenant_id]
+            self._misses += 1
+            if self._misses % MANY_MISSES == 0:
+                with every_tenant_scope():
+                    self._read_all()
         return known[1]
+
+    def _read_all(self) -> None:
+        numbers = dict(TenantRevision.every_tenant.values_list("tenant_id", "number"))
+        facts = self._read()
+        self._facts |= {pk: (numbers.get(pk, 0), fact) for pk, fact in facts.items()}
+
+
+def tenants_in_scope() -> QuerySet[Tenant]:
+    """Return the current tenant, or all tenants in the scope of all tenants."""
+    tenants = Tenant.objects.order_by()
+    if database_scope() == EVERY_TENANT:
+        return tenants
+    tenant_id = current_tenant_id()
+    return tenants.none() if tenant_id is None else tenants.filter(pk=tenant_id)
+
+
+def exists_for_tenant(rows: QuerySet[Any]) -> Exists:
+    """Return the condition on a tenant that it has one of the rows."""
+    return Exists(rows.filter(tenant=OuterRef("pk")))
 
 
 def increment() -> None:

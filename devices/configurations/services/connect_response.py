@@ -6,13 +6,14 @@ change of a configuration.
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
 from devices.configurations.services import effective
 from devices.registry.models import Device, NextSteps, Site
-from tenants.revisions import TenantFact
+from tenants.revisions import TenantFact, exists_for_tenant, tenants_in_scope
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
@@ -50,15 +51,16 @@ def _is_unassigned(device: Device) -> bool:
     return has_layers.get(device.tenant_id, device.tenant_revision)
 
 
-def _has_layers() -> bool:
-    return (
-        PlatformConfiguration.objects.exclude(document={}).exists()
-        or DeviceConfiguration.objects.not_empty().exists()
-        or Site.objects.exclude(time_zone="").exists()
-        or bool(keys_set_by_server())
-    )
+def _have_layers() -> dict[UUID, bool]:
+    """Return whether tenants have layers, sites with a time zone, or keys set by the server."""
+    if PlatformConfiguration.objects.exclude(document={}).exists():
+        return dict.fromkeys(tenants_in_scope().values_list("pk", flat=True), True)
+    layers = exists_for_tenant(DeviceConfiguration.every_tenant.not_empty())
+    sites = exists_for_tenant(Site.every_tenant.exclude(time_zone=""))
+    with_keys = keys_set_by_server()
+    rows = tenants_in_scope().values_list("pk", layers, sites)
+    return {pk: has_layer or has_site or pk in with_keys for pk, has_layer, has_site in rows}
 
 
-# Whether the tenant has layers or sites. If not, devices without an assigned version have the
-# empty configuration.
-has_layers = TenantFact(_has_layers)
+# If a tenant has none, devices without an assigned version have the empty configuration.
+has_layers = TenantFact(_have_layers)

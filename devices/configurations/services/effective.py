@@ -56,7 +56,7 @@ def explain(device: Device) -> tuple[MergedDocument[Source], list[tuple[Source, 
     if zone := _time_zones(_site_paths([device.pk])).get(device.pk):
         fallback = Source(Scope.SITE.value, f"Time zone of {device.site}", None, 0)
         layers = [(fallback, document_of_zone(zone)), *layers]
-    return merge_layers([*layers, (server, keys_set_by_server())]), layers
+    return merge_layers([*layers, (server, _server_keys())]), layers
 
 
 def layers_of(device: Device) -> list[PlatformConfiguration | DeviceConfiguration]:
@@ -243,7 +243,7 @@ def _calculate(combinations: set[Combination]) -> dict[Combination, tuple[str, d
     overrides these layers. The keys set by the server override all layers.
     """
     base = [("", platform_document()), ("", tenant_document())]
-    server = ("", keys_set_by_server())
+    server = ("", _server_keys())
     documents = documents_of(pk for _, layers in combinations for pk in layers)
     calculated = {}
     for zone, layers in combinations:
@@ -251,6 +251,11 @@ def _calculate(combinations: set[Combination]) -> dict[Combination, tuple[str, d
         merged = merge_layers([("", document_of_zone(zone)), *base, *own, server])
         calculated[zone, layers] = merged.version, merged.document
     return calculated
+
+
+def _server_keys() -> dict[str, Any]:
+    tenant_id = current_tenant_id()
+    return {} if tenant_id is None else keys_set_by_server().get(tenant_id, {})
 
 
 def _store(documents: dict[str, dict[str, Any]], now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from devices.preferences.services import definitions
 from devices.registry.models import Device, NextSteps
@@ -21,9 +22,12 @@ def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> d
     return {"settings_version": f"{fingerprint}-{revision}"}
 
 
-def _read_fingerprint() -> str | None:
-    preferences = definitions.of_tenant()
-    return definitions.fingerprint(preferences) if preferences else None
+def _read_fingerprints() -> dict[UUID, str | None]:
+    """Return the fingerprints of the preferences of tenants; None without preferences."""
+    return {
+        pk: definitions.fingerprint(preferences) if preferences else None
+        for pk, preferences in definitions.of_tenants_in_scope().items()
+    }
 
 
-_fingerprint = TenantFact(_read_fingerprint)
+_fingerprint = TenantFact(_read_fingerprints)

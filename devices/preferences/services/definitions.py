@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -25,6 +27,7 @@ from devices.preferences.value_kinds import KEY, find_definition_fault, find_fau
 from events.services.outbox import record
 from tenants import revisions
 from tenants.context import current_tenant_id, every_tenant_scope
+from tenants.revisions import tenants_in_scope
 
 MAX_DEFINITIONS = 200  # of each tenant, and of the platform
 TYPE_FIELDS = ("kind", "minimum", "maximum", "choices")
@@ -54,10 +57,29 @@ class Preference:
 
 def of_tenant() -> dict[str, Preference]:
     """Return the preferences of the current tenant's devices by key."""
-    preferences = {
+    return _merge(_of_platform(), PreferenceDefinition.objects.all())
+
+
+def of_tenants_in_scope() -> dict[UUID, dict[str, Preference]]:
+    """Return the preferences of the current tenant or of all, by tenant and key."""
+    of_platform, own = _of_platform(), defaultdict(list)
+    for row in PreferenceDefinition.every_tenant.all():
+        own[row.tenant_id].append(row)
+    ids = tenants_in_scope().values_list("pk", flat=True)
+    return {pk: _merge(of_platform, own[pk]) for pk in ids}
+
+
+def _of_platform() -> dict[str, Preference]:
+    return {
         row.key: _preference(row, source="platform") for row in PlatformPreference.objects.all()
     }
-    for row in PreferenceDefinition.objects.all():
+
+
+def _merge(
+    of_platform: Mapping[str, Preference], rows: Iterable[PreferenceDefinition]
+) -> dict[str, Preference]:
+    preferences = dict(of_platform)
+    for row in rows:
         base = preferences.get(row.key)
         if base is None:
             preferences[row.key] = _preference(row, source="tenant")

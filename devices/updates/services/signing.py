@@ -9,6 +9,7 @@ An update order is an instruction to one device to install an update.
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -117,10 +118,12 @@ def reencrypt() -> dict[str, int]:
     return {"update_signing_keys": signing_keys.reencrypt(UpdateSigningKey)}
 
 
-def configuration_keys() -> dict[str, Any]:
-    """Return the public key as a part of the device configurations of the current tenant."""
-    key = _current()
-    return {} if key is None else {"update_keys": [signing_keys.jwk(key)]}
+def configuration_keys() -> dict[UUID, dict[str, Any]]:
+    """Return the public key as a part of device configurations, by tenant of the scope."""
+    keys = UpdateSigningKey.every_tenant.filter(replaced_at__isnull=True)
+    return {
+        key.tenant_id: {"update_keys": [signing_keys.jwk(key)]} for key in keys if key.tenant_id
+    }
 
 
 def _current() -> UpdateSigningKey | None:
