@@ -7,7 +7,9 @@ from django.utils import timezone
 from benchmarks import client
 from benchmarks.beside import compare_with_bare_update
 from benchmarks.size import size
+from benchmarks.stage import reset_data
 from certificates.models import DeviceCertificate
+from certificates.pki.keys import KeyType
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
@@ -15,19 +17,23 @@ from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-DEVICES = size(
-    4_000, quick=1_000
-)  # one request per device; more than the server can handle in the time
+# One request per device; more than the server can handle in the time.
+DEVICES = size(4_000, quick=1_000)
 SECONDS = size(10.0, quick=1.0)
 PORT = 8980
+KEY_TYPES: tuple[KeyType, ...] = ("rsa", "ec")  # RSA-3072 and P-384
 
 
 def main() -> None:
-    now = timezone.now()
-    CertificateManagementService().authority(now=now)
-    summary = compare_with_bare_update(_requests(), port=PORT, seconds=SECONDS)
-    active = DeviceCertificate.objects.active().count()
-    print(f"enrollment: {summary}, {active:,} active (target at least 400/s)")
+    for key_type in KEY_TYPES:
+        reset_data()
+        CertificateManagementService().ca.initialize_ca(now=timezone.now(), key_type=key_type)
+        summary = compare_with_bare_update(_requests(), port=PORT, seconds=SECONDS)
+        active = DeviceCertificate.objects.active().count()
+        print(
+            f"enrollment, {key_type.upper()} key of the CA: {summary}, {active:,} active"
+            " (target at least 400/s)"
+        )
 
 
 def _requests() -> list[bytes]:

@@ -15,9 +15,8 @@ from tenants.models import Tenant
 
 SECONDS = size(8.0, quick=1.0)
 PORT = 8978
-DEVICES = size(
-    40_000, quick=4_000
-)  # one request per device; more than the server can handle in the time
+# One request per device; more than the server can handle in the time.
+DEVICES = size(40_000, quick=4_000)
 
 
 def main() -> None:
