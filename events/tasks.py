@@ -1,6 +1,8 @@
 """Celery tasks for events, the audit log and channels."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from celery import shared_task
@@ -11,7 +13,7 @@ from core.locks import try_session_lock
 from events.services import audit_log, audit_retention, channel_delivery, channel_health, delivery
 from tenants.context import every_tenant_scope
 
-SEND_LOCK = 7_205_759_406
+SEND_LOCK = 7_205_759_500  # of the first sender; those of the others follow
 
 # A task ends after this time, so that the worker can run other tasks. Beat starts it again.
 LONGEST_RUN = timedelta(seconds=45)
@@ -61,17 +63,25 @@ def seal_events() -> int:
 def send_to_channels() -> int:
     """Send due messages to channels. Return the number of attempts.
 
-    Only one worker at a time runs this task, because the task waits for remote servers. The
-    other workers stay free for other tasks.
+    At most `CHANNEL_SENDERS` workers run this task at a time, because the task waits for remote
+    servers. The other workers stay free for other tasks.
     """
     started = clock.now()
     total = 0
-    with every_tenant_scope(), try_session_lock(SEND_LOCK) as acquired:
-        while acquired and (count := channel_delivery.send_due(now=clock.now())):
+    with every_tenant_scope(), _sender_place() as is_free:
+        while is_free and (count := channel_delivery.send_due(now=clock.now())):
             total += count
             if clock.now() - started > LONGEST_RUN:
                 break
     return total
+
+
+@contextmanager
+def _sender_place() -> Iterator[bool]:
+    """Take one of the places of senders. Yield whether one was free."""
+    with ExitStack() as stack:
+        locks = range(SEND_LOCK, SEND_LOCK + settings.CHANNEL_SENDERS)
+        yield any(stack.enter_context(try_session_lock(lock)) for lock in locks)
 
 
 @shared_task(ignore_result=True)

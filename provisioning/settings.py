@@ -110,6 +110,7 @@ STREAM_WORKERS = env.number("STREAM_WORKERS", 2, minimum=1)  # processes
 # server has its own port.
 _stream = f"{_public.scheme}://{_public.hostname}:{STREAM_PORT}"
 STREAM_URL = env.text("STREAM_URL", _stream if _public.port == PORT else PUBLIC_URL).rstrip("/")
+CHANNEL_SENDERS = env.number("CHANNEL_SENDERS", 1, minimum=1)
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, minimum=1)
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")

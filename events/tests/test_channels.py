@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.core.mail import get_connection
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 from django.utils.http import http_date
@@ -38,7 +38,12 @@ from events.services import (
     outbound_http,
 )
 from events.services.outbox import record
-from events.tasks import delete_expired_messages, report_failing_channels
+from events.tasks import (
+    SEND_LOCK,
+    delete_expired_messages,
+    report_failing_channels,
+    send_to_channels,
+)
 from events.tests.factories import ChannelFactory
 from events.tests.mail_server import mail_server
 from events.tests.receiving import Receiver, receiver
@@ -738,3 +743,17 @@ def test_a_worker_reports_failing_channels(celery_worker: None) -> None:
     report_failing_channels.delay()
 
     wait_until(lambda: Channel.every_tenant.get(pk=channel.pk).state == "broken")
+
+
+@pytest.mark.parametrize(("senders", "sent"), [(1, 0), (2, 1)])
+@pytest.mark.django_db(transaction=True)
+def test_another_sender_goes_on_while_the_first_waits_for_a_slow_receiver(
+    tenant: Tenant, webhook: Channel, settings: Any, senders: int, sent: int
+) -> None:
+    settings.CHANNEL_SENDERS = senders
+    with transaction.atomic():
+        publish(alert_opened(tenant, timezone.now()))
+    other_worker = connection.copy()
+    with closing(other_worker), other_worker.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [SEND_LOCK])
+        assert send_to_channels() == sent
