@@ -70,7 +70,7 @@ def main() -> None:
         ("page 200", "?p=200"),
         ("page 10,000", "?p=10000"),
         ("offline", "?status__exact=offline"),
-        ("of a model", "?model=X3"),
+        ("of a model", "?model__icontains=X3"),
         ("search", "?q=SN-TV-1234"),
     ):
         _report(f"portal {name}", partial(portal_client.get, list_url + query), 400)

@@ -9,6 +9,7 @@ from drf_spectacular.extensions import (
 )
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 
@@ -25,7 +26,8 @@ class _Bearer(OpenApiAuthenticationExtension):
             header_name="Authorization",
             token_prefix="Bearer",  # noqa: S106 # not a secret
         )
-        return {**scheme, "bearerFormat": f"{self.prefix}…"}
+        scheme.pop("bearerFormat", None)  # generators know one format only, JWT
+        return {**scheme, "description": f"A token that begins with `{self.prefix}`."}
 
 
 class MemberScheme(_Bearer):
@@ -66,6 +68,7 @@ class BasicScheme(OpenApiAuthenticationExtension):
         }
 
 
+@extend_schema_serializer(component_name="ErrorDetail")
 class ErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="Stable error code, for programs.")
     detail = serializers.CharField(help_text="Description of the error, for people.")
@@ -75,6 +78,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_serializer(component_name="ErrorResponse")
 class ErrorsSerializer(serializers.Serializer[Any]):
     """The format of every error response."""
 

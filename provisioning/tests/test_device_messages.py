@@ -17,18 +17,26 @@ pytestmark = pytest.mark.django_db
 AsDevice = Callable[[Device], APIClient]
 
 
-@pytest.mark.parametrize(
-    ("body", "stored"),
-    [
-        ({"odd": 1}, ""),
-        ({"app_version": None}, ""),
-        ({"app_version": "x" * 65}, "x" * 64),
-        ({"app_version": "Android 9\n"}, "Android 9"),
-        ({"app_version": 9}, "9"),
-        ({"ip_address": ""}, ""),
-        ({"ip_address": "not an address"}, ""),
-    ],
-)
+# `test_fast_path` sends these messages too.
+MESSAGES: list[tuple[dict[str, Any], str]] = [
+    ({"odd": 1}, ""),
+    ({"app_version": None}, ""),
+    ({"app_version": "x" * 65}, "x" * 64),
+    ({"app_version": "Android 9\n"}, "Android 9"),
+    ({"app_version": 9}, "9"),
+    ({"ip_address": ""}, ""),
+    ({"ip_address": "not an address"}, ""),
+]
+FAULTY_ENCODINGS = [
+    b'\xef\xbb\xbf{"app_version": "2.1"}',
+    b'{"app_version": "2.1", "os_version": "\\ud800"}',
+    b'{"app_version": "2.1", "os_version": "\xff"}',
+    b'{"app_version": "2.1", "os_version": NaN}',
+    b'{"app_version": "2.1",\n\t"os_version": "9\nand\ta tab"}',
+]
+
+
+@pytest.mark.parametrize(("body", "stored"), MESSAGES)
 def test_a_connect_counts_whatever_its_fields_contain(
     as_device: AsDevice, device: Device, body: Any, stored: str
 ) -> None:
@@ -40,16 +48,7 @@ def test_a_connect_counts_whatever_its_fields_contain(
     assert (device.status, device.app_version) == ("online", stored)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'\xef\xbb\xbf{"app_version": "2.1"}',
-        b'{"app_version": "2.1", "os_version": "\\ud800"}',
-        b'{"app_version": "2.1", "os_version": "\xff"}',
-        b'{"app_version": "2.1", "os_version": NaN}',
-        b'{"app_version": "2.1",\n\t"os_version": "9\nand\ta tab"}',
-    ],
-)
+@pytest.mark.parametrize("body", FAULTY_ENCODINGS)
 def test_a_message_with_a_fault_in_its_encoding_is_read(
     as_device: AsDevice, device: Device, body: Any
 ) -> None:

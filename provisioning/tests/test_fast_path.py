@@ -28,6 +28,7 @@ from devices.updates.api.fast_poll import FastUpdatePoll
 from provisioning.embedded.endpoints import Endpoints
 from provisioning.fast_path import FastPath
 from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
+from provisioning.tests.test_device_messages import FAULTY_ENCODINGS, MESSAGES
 
 FACTS = {"app_version": "2.1.0", "os_version": "9", "boot_id": "boot-1"}
 OWN = {"x-request-id", "date", "server_time"}
@@ -242,6 +243,8 @@ def test_a_replaced_token_is_refused_at_once(fast: int, devices: Devices) -> Non
         b"[" * 2000,
         b"not JSON",
         b"",
+        *FAULTY_ENCODINGS,
+        *(json.dumps(message).encode() for message, _ in MESSAGES),
     ],
 )
 def test_an_unusual_message_is_answered_as_on_the_ordinary_way(

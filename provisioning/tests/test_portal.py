@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device, DeviceIdentifier, EnrollmentToken
 from devices.registry.tests.factories import DeviceFactory, EnrollmentTokenFactory
 from events.models import Delivery, Event
+from tenants.admin import late_pages
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
@@ -435,6 +436,26 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
         counts.append(sum("clock_timestamp" not in row["sql"] for row in statements))
 
     assert counts[0] == counts[1]
+
+
+def test_a_late_page_shows_its_rows_in_order_and_joins_only_them(
+    portal: SignIn, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_pages, "JOINED_ROWS", 50)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(120):
+        DeviceFactory.create(
+            tenant=tenant, name=f"TV-{number:03}", registered_at=start + timedelta(hours=number)
+        )
+    pages = [re.findall(r"TV-\d{3}", text(portal().get(f"{DEVICES}?p={p}"))) for p in (1, 2, 3)]
+
+    shown = [list(dict.fromkeys(names)) for names in pages]
+    assert [name for names in shown for name in names] == [f"TV-{n:03}" for n in range(119, -1, -1)]
+    with CaptureQueriesContext(connection) as captured:
+        portal().get(f"{DEVICES}?p=3")
+    late = [query["sql"] for query in captured if "OFFSET 100" in query["sql"]]
+    assert late
+    assert [sql for sql in late if "JOIN" in sql] == []
 
 
 def test_lists_run_no_count_query(portal: SignIn, device: Device) -> None:

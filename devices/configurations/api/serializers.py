@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictCharField, StrictIntegerField
@@ -114,6 +114,7 @@ class LayerSerializer(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField(allow_null=True)
 
 
+@extend_schema_serializer(component_name="StoredConfiguration")
 class ConfigurationSerializer(LayerSerializer):
     """A tenant's layer."""
 
@@ -145,6 +146,7 @@ class DifferenceSerializer(serializers.Serializer[Any]):
     is_set = serializers.BooleanField(help_text="True if the second document contains the key.")
 
 
+@extend_schema_serializer(component_name="VersionDifferences")
 class DifferencesSerializer(serializers.Serializer[Any]):
     first = serializers.IntegerField()
     second = serializers.IntegerField()

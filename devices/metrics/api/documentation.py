@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from devices.metrics.measures import FIELDS, MAX_STRINGS, MEASURES, Field
+from devices.metrics.measures import FIELDS, MAX_STRINGS, Field
 from devices.metrics.sample_validation import MAX_SAMPLES
 
 _TIME = {
@@ -31,7 +31,11 @@ def sample() -> dict[str, Any]:
 
 
 def body() -> dict[str, Any]:
-    """Return the schema of a request body: one sample, a list, or a batch."""
+    """Return the schema of a request body: a batch.
+
+    A single sample and a list of samples are accepted too. They are not in the schema, because
+    generated clients would have a class for each alternative.
+    """
     samples = {"type": "array", "items": sample(), "maxItems": MAX_SAMPLES, "minItems": 1}
     sent_at = {
         "type": ["string", "null"],
@@ -43,8 +47,9 @@ def body() -> dict[str, Any]:
         "properties": {"samples": samples, "sent_at": sent_at},
         "required": ["samples"],
         "additionalProperties": False,
+        "description": "A single sample, or a list of samples, is accepted as the body too.",
     }
-    return {"application/json": {"anyOf": [sample(), samples, batch]}}
+    return {"application/json": batch}
 
 
 def sample_response() -> dict[str, Any]:
@@ -65,24 +70,18 @@ def sample_response() -> dict[str, Any]:
     return schema
 
 
-def roll_up_response() -> dict[str, Any]:
-    """Return the schema of a roll-up: the number of samples and the values of each measure."""
-    numbers = {
-        name: {"type": ["number", "null"]} for name in ("average", "minimum", "maximum", "p95")
-    }
-    measure_schema = {"type": "object", "properties": {"count": {"type": "integer"}, **numbers}}
-    measures = {
-        measure.name: {**measure_schema, "description": f"{measure.label}, {measure.unit}"}
-        for measure in MEASURES
-    }
+def _sample_or_roll_up() -> dict[str, Any]:
+    """Return a schema without properties, which fits samples and roll-ups.
+
+    A measure is a number in a sample and an object in a roll-up. Generated clients would have a
+    class for each alternative.
+    """
     return {
         "type": "object",
-        "properties": {
-            "starts_at": {"type": "string", "format": "date-time"},
-            "samples": {"type": "integer"},
-            "app_version": {"type": "string"},
-            **measures,
-        },
+        "additionalProperties": {},
+        "description": "A sample like `latest`. With `bucket=hour` or `bucket=day` it is a"
+        " roll-up with `starts_at`, `samples`, `app_version`, and for each measure an object with"
+        " `count`, `average`, `minimum`, `maximum` and `p95`.",
     }
 
 
@@ -107,15 +106,12 @@ def history() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "device_id": {"type": "string", "format": "uuid"},
-            "latest": {"anyOf": [sample_response(), {"type": "null"}]},
+            "latest": {**sample_response(), "type": ["object", "null"]},
             "bucket": {"type": "string", "enum": ["raw", "hour", "day"]},
             "from": {"type": "string", "format": "date-time"},
             "to": {"type": "string", "format": "date-time"},
             "next": link,
             "previous": link,
-            "results": {
-                "type": "array",
-                "items": {"anyOf": [sample_response(), roll_up_response()]},
-            },
+            "results": {"type": "array", "items": _sample_or_roll_up()},
         },
     }

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.rest.fields import LocalTimeField, StrictBooleanField, StrictCharField, StrictIntegerField
@@ -104,6 +105,7 @@ class OverrideFields(StrictSerializer):
     is_enabled = StrictBooleanField(required=False, allow_null=True)
 
 
+@extend_schema_serializer(component_name="RuleOverride")
 class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
@@ -83,6 +84,7 @@ class SettingSerializer(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField(allow_null=True)
 
 
+@extend_schema_serializer(component_name="DeviceSettings")
 class SettingsSerializer(serializers.Serializer[Any]):
     """All settings of a device."""
 
@@ -135,6 +137,7 @@ class MemberSettingsFields(StrictSerializer):
         return changes
 
 
+@extend_schema_serializer(component_name="WrittenDeviceSettings")
 class WrittenSettingsSerializer(SettingsSerializer):
     """All settings of a device after it has written some."""
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
@@ -235,6 +236,7 @@ class BulkSerializer(serializers.Serializer[Any]):
         return row.requested_at + CONFIRMATION_TIMEOUT if is_waiting else None
 
 
+@extend_schema_serializer(component_name="BulkCommandOutcomes")
 class OutcomesSerializer(BulkSerializer):
     """A bulk command, with the number of its commands in each status."""
 

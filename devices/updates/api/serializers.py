@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.rest.fields import StrictBooleanField, StrictCharField, StrictIntegerField
@@ -96,6 +97,7 @@ class ApkSerializer(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_serializer(component_name="UpdatePackage")
 class PackageSerializer(serializers.Serializer[Any]):
     """A package. `size` and `apk` are null until the file is uploaded."""
 
