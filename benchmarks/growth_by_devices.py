@@ -7,6 +7,7 @@ should cost the same with any number.
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -85,7 +86,7 @@ def _measure_all(tenant: Tenant) -> Iterator[tuple[str, float]]:
         ("retired devices", "/devices?status=retired"),
         ("overview", "/devices/stats/overview"),
     ):
-        yield name, _median(lambda path=path: _get(client, path))  # type: ignore[misc]
+        yield name, _median(partial(_get, client, path))
     yield "figures of /metrics", _median(lambda: list(DatabaseCollector().collect()))
     yield "ten rules, no alert opens", _median(lambda: evaluation.evaluate_all(now=now))
     yield "sweep, none silent", _median(_sweep)

@@ -54,7 +54,7 @@ def insert_many(rows: Sequence[Model]) -> None:
     for field in _fields(type(rows[0])):
         columns.append(field.column)
         first = getattr(rows[0], field.attname)
-        if all(getattr(row, field.attname) == first for row in rows):
+        if all(_is_same(getattr(row, field.attname), first) for row in rows):
             selected.append(f"%s::{field.db_type(connection)}")
             values["selected"].append(_value(rows[0], field))
         else:
@@ -89,6 +89,11 @@ def _value(row: Model, field: "Field[Any, Any]") -> Any:
         assert field.db_default is not NOT_PROVIDED
         value = field.db_default
     return field.get_db_prep_save(value, connection)
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Return whether both are stored alike. In JSON, 1, 1.0 and true are not."""
+    return value == other and (not isinstance(value, dict | list) or repr(value) == repr(other))
 
 
 def _as_text(value: Any) -> Any:

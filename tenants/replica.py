@@ -1,7 +1,7 @@
 """Read lists and charts of members from a streaming replica, if `DATABASE_REPLICA_URL` is set.
 
-A replica is a moment behind the primary. A member who has just changed something reads from the
-primary, so that the next list shows the change. If the replica is too far behind or does not
+A replica gets each change a moment later than the primary. A member who has just changed
+something reads from the primary, so that the next list shows the change. If the replica is too far behind or does not
 answer, everybody does.
 """
 

@@ -67,6 +67,16 @@ def test_recording_outside_a_transaction_is_an_error(tenant: Tenant, now: dateti
         record([new_event(tenant, now)])
 
 
+def test_many_events_keep_the_types_of_their_values(tenant: Tenant, now: datetime) -> None:
+    """Python takes 1, 1.0 and True for equal, JSON does not."""
+    values = [1, 1.0, True, 1, 1.0, True]
+
+    write(*(new_event(tenant, now, changes={"value": (0, value)}) for value in values))
+
+    stored = [event.changes["value"][1] for event in Event.every_tenant.order_by("id")]
+    assert [str(value) for value in stored] == [str(value) for value in values]
+
+
 def test_a_rolled_back_event_is_not_delivered(
     tenant: Tenant, now: datetime, delivered: list[Any]
 ) -> None:

@@ -53,11 +53,10 @@ class DeclaredFiltersAdmin(ModelAdmin):
         try:
             if any("\x00" in value for value in values):
                 raise ValidationError("NUL")
-            with statement_limit(MAX_SECONDS) if request.method == "GET" else nullcontext():
+            is_filtered = request.method == "GET" and bool(request.GET)
+            with statement_limit(MAX_SECONDS) if is_filtered else nullcontext():
                 return super().changelist_view(request, extra_context)
         except TakesTooLong as error:
-            if not request.GET:
-                raise
             messages.error(request, str(error))
             return redirect(request.path)
         except (ValidationError, DataError):

@@ -84,8 +84,13 @@ def update_others(*, now: datetime) -> EvaluationResult:
     """
     with every_tenant_scope():
         for incident in Alert.every_tenant.unsettled().incidents():
-            with tenant_scope(incident.tenant_id):
-                incidents.update_incident(incident, now=now)
+            try:
+                with tenant_scope(incident.tenant_id):
+                    incidents.update_incident(incident, now=now)
+            except OperationalError:
+                raise
+            except DatabaseError:  # the incidents of other tenants must still be updated
+                logger.exception("Updating an incident failed", extra={"alert": str(incident.pk)})
         alerts = Alert.every_tenant.unsettled().filter(rule__isnull=False)
         ids = alerts.exclude(rule__in=MonitoringRule.every_tenant.enabled()).values_list("pk")
         closed = alert_closing.settle_alerts(
