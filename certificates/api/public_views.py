@@ -4,6 +4,7 @@ import base64
 import binascii
 import math
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -22,6 +23,7 @@ from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
 from core import clock
 from core.limits import Limit
+from core.rest.documentation import IF_NONE_MATCH, NOT_MODIFIED
 from core.rest.negotiation import SingleFormatNegotiation
 from tenants.context import caller_network
 
@@ -30,6 +32,13 @@ CRL, OCSP = "application/pkix-crl", "application/ocsp-response"
 VERIFIER = Limit("verifier")
 NONCE = Limit("ocsp_nonce")
 SIGNATURE_COST = 5  # requests
+
+
+def _conditional(content_type: str, body: OpenApiTypes) -> Any:
+    """Document a response of `cacheable`."""
+    return extend_schema(
+        parameters=[IF_NONE_MATCH], responses={(200, content_type): body, 304: NOT_MODIFIED}
+    )
 
 
 class PublicView(APIView):
@@ -83,7 +92,7 @@ class AuthorityCertificateView(VerifierView):
 class CompleteListView(VerifierView):
     """Return the complete revocation list of the signing CA in DER."""
 
-    @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
+    @_conditional(CRL, OpenApiTypes.BINARY)
     def get(self, request: Request) -> HttpResponseBase:
         return _list_response(request, _current_list())
 
@@ -91,7 +100,7 @@ class CompleteListView(VerifierView):
 class CompleteListPemView(VerifierView):
     """Return the complete revocation list of the signing CA in PEM."""
 
-    @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
+    @_conditional(PEM, OpenApiTypes.STR)
     def get(self, request: Request) -> HttpResponseBase:
         return _list_response(request, _current_list(), Encoding.PEM)
 
@@ -99,7 +108,7 @@ class CompleteListPemView(VerifierView):
 class ListOfAuthorityView(VerifierView):
     """Return the complete revocation list of any CA, such as a root, in DER."""
 
-    @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
+    @_conditional(CRL, OpenApiTypes.BINARY)
     def get(self, request: Request, key_identifier: str) -> HttpResponseBase:
         return _list_response(request, revocation_lists.complete_list(key_identifier))
 
@@ -110,7 +119,7 @@ class TrustedListsView(VerifierView):
     TLS proxies use these lists.
     """
 
-    @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
+    @_conditional(PEM, OpenApiTypes.STR)
     def get(self, request: Request) -> HttpResponseBase:
         _signing_authority()
         now, ca = clock.now(), CertificateManagementService().ca
@@ -130,7 +139,7 @@ class TrustedListsView(VerifierView):
 class ShardView(VerifierView):
     """Return the revocation list of one CRL distribution point in DER."""
 
-    @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
+    @_conditional(CRL, OpenApiTypes.BINARY)
     def get(self, request: Request, shard: int) -> HttpResponseBase:
         return _list_response(request, revocation_lists.shard(shard))
 

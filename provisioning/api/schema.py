@@ -9,11 +9,11 @@ from drf_spectacular.extensions import (
 )
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
-from drf_spectacular.utils import extend_schema_serializer
-from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 
+from core.rest.documentation import ErrorsSerializer
 from devices.registry.api.authentication import IsDeviceOrMember, MayConnect, MayEnroll
+from provisioning.api.responses import shared_response
 
 
 class _Bearer(OpenApiAuthenticationExtension):
@@ -68,42 +68,6 @@ class BasicScheme(OpenApiAuthenticationExtension):
         }
 
 
-@extend_schema_serializer(component_name="ErrorDetail")
-class ErrorSerializer(serializers.Serializer[Any]):
-    code = serializers.CharField(help_text="Stable error code, for programs.")
-    detail = serializers.CharField(help_text="Description of the error, for people.")
-    attr = serializers.CharField(
-        allow_null=True,
-        help_text="Name of the invalid field; null if the error is not about one field.",
-    )
-
-
-@extend_schema_serializer(component_name="ErrorResponse")
-class ErrorsSerializer(serializers.Serializer[Any]):
-    """The format of every error response."""
-
-    type = serializers.ChoiceField(choices=("validation_error", "client_error", "server_error"))
-    errors: Any = ErrorSerializer(many=True)
-    current = serializers.DictField(
-        required=False,
-        help_text="The stored state. Only if a write was based on an old version (409).",
-    )
-
-
-ERRORS = {
-    "400": "The request is invalid. Each error contains its code and a description.",
-    "401": "The credential is missing, invalid, expired or revoked.",
-    "403": "The credential is valid, but does not permit this request.",
-    "404": "The object does not exist or belongs to another tenant.",
-    "405": "This path does not support the method.",
-    "406": "The response is not available in the requested media type.",
-    "409": "The current state of the object does not allow this request.",
-    "413": "The request body is too large.",
-    "415": "The media type of the request body is not supported.",
-    "429": "Too many requests. `Retry-After` contains the seconds to wait.",
-}
-
-
 class DocumentedSchema(AutoSchema):
     """Document the accepted credentials and the possible errors of each endpoint."""
 
@@ -136,13 +100,13 @@ class DocumentedSchema(AutoSchema):
         bodies = super()._get_response_bodies(direction=direction)
         if direction != "response":
             return bodies
+        self.resolve_serializer(ErrorsSerializer, "response")
         for status in self._errors():
-            body = self._get_response_for_code(ErrorsSerializer, status)
-            bodies.setdefault(status, {**body, "description": ERRORS[status]})
+            bodies.setdefault(status, shared_response(status))
         return dict(sorted(bodies.items()))
 
     def _errors(self) -> set[str]:
-        statuses = {"400", "405", "406", "429"}
+        statuses = {"400", "405", "406", "429", "503"}
         if "{" in self.path:
             statuses |= {"404"}
         if self._schemes():
@@ -150,7 +114,7 @@ class DocumentedSchema(AutoSchema):
         if self.method in {"POST", "PATCH", "PUT", "DELETE"}:
             statuses |= {"403", "404", "409"}
         if self.method in {"POST", "PATCH", "PUT"}:
-            statuses |= {"413", "415"}
+            statuses |= {"408", "413", "415"}
         return statuses
 
 

@@ -31,11 +31,16 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         " remote control and software updates.\n\n"
         "Devices may use a client certificate (mTLS) instead of a `dev_` token."
     ),
-    "VERSION": "1",
+    "VERSION": "1.0.0",  # see docs/api-changelog.md
+    "SERVERS": [{"url": "/", "description": "The server that serves this document."}],
     "OAS_VERSION": "3.0.3",  # most generators of clients do not know all of 3.1
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "provisioning.api.simplification.simplify",
+        "provisioning.api.operations.name_operations",
+        "provisioning.api.operations.require_bodies",
+        "provisioning.api.responses.add_responses",
+        "provisioning.api.examples.add_examples",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

@@ -6,44 +6,96 @@ the name of a class, so there are none.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-Schema = dict[str, Any]
-METHODS = ("get", "head", "post", "put", "patch", "delete")
+from core.rest.documentation import COMPONENT
+from provisioning.api.responses import Schema, operations
+
 MUTUAL_TLS = "clientCertificate"
 ALTERNATIVES = ("oneOf", "anyOf")
-NULL, BLANK = "#/components/schemas/NullEnum", "#/components/schemas/BlankEnum"
+PREFIX = "#/components/schemas/"
+NULL, BLANK = f"{PREFIX}NullEnum", f"{PREFIX}BlankEnum"
 
 
 def simplify(result: Schema, **_: Any) -> Schema:
-    """Simplify the schemas and name the operations. A hook of drf-spectacular."""
-    components: Schema = result["components"]["schemas"]
+    """Simplify the schemas, and name those without a serializer. A hook of drf-spectacular."""
+    components: dict[str, Schema] = result["components"]["schemas"]
     _drop_mutual_tls(result)
     for reference in (NULL, BLANK):
         components.pop(reference.rpartition("/")[2], None)
     for name, schema in components.items():
         components[name] = _simplified(schema, components)
-    result["paths"] = _simplified(result["paths"], components)
-    for path in result["paths"].values():
-        for method in path.keys() & set(METHODS):
-            path[method]["operationId"] = camel_case(path[method]["operationId"])
-    return result
+    named: dict[str, Schema] = {}
+    result["paths"] = _with_references(_simplified(result["paths"], components), named)
+    components |= named
+    _drop_unused(result)
+    return _with_plain_names(result)
 
 
 def _drop_mutual_tls(result: Schema) -> None:
     """Drop the client certificate, which OpenAPI 3.0 does not know, as a security scheme."""
     result["components"]["securitySchemes"].pop(MUTUAL_TLS)
-    for path in result["paths"].values():
-        for method in path.keys() & set(METHODS):
-            if security := path[method].get("security"):
-                path[method]["security"] = [item for item in security if MUTUAL_TLS not in item]
+    for _name, operation in operations(result):
+        if security := operation.get("security"):
+            operation["security"] = [item for item in security if MUTUAL_TLS not in item]
 
 
-def camel_case(name: str) -> str:
-    """Return `devicesConnectCreate` for `devices_connect_create`."""
-    first, *others = re.findall("[A-Za-z0-9]+", name)
-    return first + "".join(word[0].upper() + word[1:] for word in others)
+def _with_references(value: Any, named: dict[str, Schema]) -> Any:
+    """Replace each schema that has a name by a reference, and add the schema to `named`."""
+    if isinstance(value, list):
+        return [_with_references(item, named) for item in value]
+    if not isinstance(value, dict):
+        return value
+    schema = {name: _with_references(item, named) for name, item in value.items()}
+    name = schema.pop(COMPONENT, None)
+    if name is None:
+        return schema
+    is_nullable = schema.pop("nullable", False)
+    named[name] = schema
+    reference = {"$ref": PREFIX + name}
+    if not is_nullable:
+        return reference
+    return {"allOf": [reference], "type": schema["type"], "nullable": True}
+
+
+def _drop_unused(result: Schema) -> None:
+    """Drop the components that nothing refers to, such as enums that may also be empty."""
+    components: dict[str, Schema] = result["components"]["schemas"]
+    while unused := components.keys() - set(_references(result)):
+        for name in unused:
+            del components[name]
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Yield the names of the components that a part of the document refers to."""
+    if isinstance(value, dict):
+        if isinstance(reference := value.get("$ref"), str):
+            yield reference.removeprefix(PREFIX)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+
+
+def _with_plain_names(result: Schema) -> Schema:
+    """Name `SiteFieldsRequest` `SiteRequest`, and `BundleRequestRequest` `BundleRequest`."""
+    components: dict[str, Schema] = result["components"]["schemas"]
+    names = {name: re.sub("(Fields|Request)Request$", "Request", name) for name in components}
+    if len(set(names.values())) < len(names):
+        raise ValueError("Two components would have the same name.")
+    result["components"]["schemas"] = {
+        names[name]: schema for name, schema in sorted(components.items())
+    }
+    return _renamed(result, {PREFIX + old: PREFIX + new for old, new in names.items()})
+
+
+def _renamed(value: Any, references: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, references) for item in value]
+    if isinstance(value, dict):
+        return {name: _renamed(item, references) for name, item in value.items()}
+    return references.get(value, value) if isinstance(value, str) else value
 
 
 def _simplified(value: Any, components: Mapping[str, Schema]) -> Any:
@@ -65,7 +117,16 @@ def _simplified(value: Any, components: Mapping[str, Schema]) -> Any:
     for keyword in ALTERNATIVES:
         if isinstance(schema.get(keyword), list):
             schema = _without_alternatives(schema, keyword, components)
-    return schema
+    return _with_type(schema, components) if schema.get("nullable") is True else schema
+
+
+def _with_type(schema: Schema, components: Mapping[str, Schema]) -> Schema:
+    """Return a schema that may be null with its type. Without a type, null is always allowed."""
+    if "type" in schema:
+        return schema
+    for target in schema.get("allOf", ()):
+        return {**schema, "type": components[target["$ref"].removeprefix(PREFIX)]["type"]}
+    return {name: item for name, item in schema.items() if name != "nullable"}
 
 
 def _without_alternatives(schema: Schema, keyword: str, components: Mapping[str, Schema]) -> Schema:

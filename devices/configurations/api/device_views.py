@@ -1,7 +1,7 @@
 """API endpoints with which devices fetch and report their configuration."""
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 
 from core import clock
 from core.rest.caching import not_modified_response
+from core.rest.documentation import IF_NONE_MATCH, NOT_MODIFIED
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from devices.configurations.api.serializers import MyConfigurationSerializer, ReportFields
@@ -29,17 +30,7 @@ class MyConfigurationView(APIView):
     content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
-        parameters=[
-            OpenApiParameter(
-                "If-None-Match",
-                location="header",
-                description="The `ETag` of the configuration that the device has.",
-            )
-        ],
-        responses={
-            200: MyConfigurationSerializer,
-            304: OpenApiResponse(description="The configuration has not changed."),
-        },
+        parameters=[IF_NONE_MATCH], responses={200: MyConfigurationSerializer, 304: NOT_MODIFIED}
     )
     def get(self, request: Request) -> HttpResponseBase:
         device = calling_device(request)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from core.rest.documentation import COMPONENT
 from devices.metrics.measures import FIELDS, MAX_STRINGS, Field
 from devices.metrics.sample_validation import MAX_SAMPLES
 
@@ -25,6 +26,7 @@ def sample() -> dict[str, Any]:
         group_schema["properties"][name] = _schema(field)
     return {
         "type": "object",
+        COMPONENT: "Sample",
         "properties": properties,
         "description": "Fields that are not listed here are stored in `extra`.",
     }
@@ -44,6 +46,7 @@ def body() -> dict[str, Any]:
     }
     batch = {
         "type": "object",
+        COMPONENT: "SampleBatch",
         "properties": {"samples": samples, "sent_at": sent_at},
         "required": ["samples"],
         "additionalProperties": False,
@@ -67,6 +70,7 @@ def sample_response() -> dict[str, Any]:
         "extra": {"type": ["object", "null"], "description": "Fields not in this schema."},
     }
     schema["description"] = "One sample."
+    schema[COMPONENT] = "StoredSample"
     return schema
 
 
@@ -104,6 +108,7 @@ def history() -> dict[str, Any]:
     link = {"type": ["string", "null"], "format": "uri"}
     return {
         "type": "object",
+        COMPONENT: "DeviceMetrics",
         "properties": {
             "device_id": {"type": "string", "format": "uuid"},
             "latest": {**sample_response(), "type": ["object", "null"]},

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
@@ -50,15 +50,7 @@ class MetricsView(APIView):
     parser_classes = (SamplesParser,)
     content_negotiation_class = SingleFormatNegotiation
 
-    @extend_schema(
-        request=documentation.body(),
-        responses={
-            200: StoredSerializer,
-            503: OpenApiResponse(
-                description="Nothing was stored. Retry after `Retry-After` seconds."
-            ),
-        },
-    )
+    @extend_schema(request=documentation.body(), responses=StoredSerializer)
     def post(self, request: Request) -> Response:
         samples, sent_at, ignored = _batch(request.data)
         require_budget(SAMPLES, SAMPLES_OF_TENANT, cost=len(samples))

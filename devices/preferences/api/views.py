@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from core import clock
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
+from core.rest.documentation import IF_NONE_MATCH, NOT_MODIFIED
 from core.rest.ignored import ignored_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
@@ -98,11 +99,7 @@ class MySettingsView(APIView):
     content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
-        parameters=[OpenApiParameter("If-None-Match", location="header")],
-        responses={
-            200: SettingsSerializer,
-            304: OpenApiResponse(description="The settings have not changed."),
-        },
+        parameters=[IF_NONE_MATCH], responses={200: SettingsSerializer, 304: NOT_MODIFIED}
     )
     def get(self, request: Request) -> HttpResponseBase:
         settings = device_settings.read(calling_device(request))

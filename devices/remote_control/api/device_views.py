@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.parsers import BaseParser
@@ -13,6 +14,7 @@ from rest_framework.views import APIView
 
 from core import clock
 from core.limits import Limit
+from core.rest.documentation import error_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from devices.registry.api.authentication import IsDevice, calling_device
@@ -67,7 +69,10 @@ class MyAnswerView(APIView):
     content_negotiation_class = SingleFormatNegotiation
     caller_limit = CONTROLLED
 
-    @extend_schema(request=AnswerFields, responses={204: None})
+    @extend_schema(
+        request=AnswerFields,
+        responses={204: None, 410: error_response("The command has ended (`command_ended`).")},
+    )
     def post(self, request: Request, command_id: UUID) -> Response:
         data = read_device_message(AnswerFields(), request).fields
         fetching.answer(
@@ -120,7 +125,10 @@ class MyStreamView(APIView):
                 description="Takes precedence over `after`.",
             ),
         ],
-        responses=SequenceSerializer,
+        responses={
+            (200, "application/json"): SequenceSerializer,
+            (200, "text/event-stream"): OpenApiTypes.STR,
+        },
     )
     def get(self, request: Request) -> Response:
         device = calling_device(request)
@@ -160,7 +168,12 @@ class UploadView(APIView):
     @extend_schema(
         parameters=[OpenApiParameter("key", required=True)],
         request={"image/png": {"type": "string", "format": "binary"}},
-        responses={201: ScreenshotSerializer},
+        responses={
+            201: ScreenshotSerializer,
+            410: error_response(
+                "The command has ended, or its screenshot is stored (`upload_ended`)."
+            ),
+        },
     )
     def put(self, request: Request, command_id: UUID) -> Response:
         screenshot = screenshots.receive(

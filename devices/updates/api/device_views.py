@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
+from core.rest.documentation import error_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from devices.registry.api.authentication import IsDevice, calling_device
@@ -51,7 +52,13 @@ class MyFeedbackView(APIView):
     # Shared by all requests, because each new serializer copies its fields.
     body = FeedbackFields()
 
-    @extend_schema(request=FeedbackFields, responses={204: None})
+    @extend_schema(
+        request=FeedbackFields,
+        responses={
+            204: None,
+            410: error_response("The update or the attempt has ended (`update_ended`)."),
+        },
+    )
     def post(self, request: Request, rollout_id: UUID) -> Response:
         fields = {"attempt": None, **read_device_message(self.body, request).fields}
         feedback.record_feedback(

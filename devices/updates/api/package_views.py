@@ -19,6 +19,7 @@ from core import clock, downloads, uploads
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
+from core.rest.documentation import IF_NONE_MATCH, NOT_MODIFIED, error_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDevice, IsDeviceOrMember, calling_device
@@ -49,7 +50,8 @@ from devices.updates.errors import (
 from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey
 from devices.updates.services import offers, package_files, packages, products, signing
 
-BINARY = {"application/octet-stream": {"type": "string", "format": "binary"}}
+BINARY_TYPE = "application/octet-stream"
+BINARY = {BINARY_TYPE: {"type": "string", "format": "binary"}}
 
 
 class ProductsView(ListAPIView[SoftwareProduct]):
@@ -178,6 +180,7 @@ class PackageFileView(APIView):
 
     @extend_schema(
         parameters=[
+            IF_NONE_MATCH,
             OpenApiParameter("Range", location="header", description="A single byte range."),
             OpenApiParameter(
                 "If-Range",
@@ -185,7 +188,12 @@ class PackageFileView(APIView):
                 description="ETag of the file whose download is resumed.",
             ),
         ],
-        responses={(200, "application/octet-stream"): bytes, (206, "*/*"): bytes},
+        responses={
+            (200, BINARY_TYPE): bytes,
+            (206, BINARY_TYPE): bytes,
+            304: NOT_MODIFIED,
+            416: error_response("The range begins behind the end of the file."),
+        },
         description="Download the file or a range of it (RFC 9110 §14). Only a device that is"
         " currently offered the package can download it. The response is 429 if all"
         " download slots are in use or the maintenance window is closed.",

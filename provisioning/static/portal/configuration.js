@@ -50,7 +50,7 @@
         for (const [name, inner] of required) value[name] = initialValue(inner);
         return value;
       }
-      default: return schema.format === "time" ? "08:00" : "";
+      default: return schema.format === "clock-time" ? "08:00" : "";
     }
   }
 
@@ -72,7 +72,7 @@
 
   function text(schema, value, change, name) {
     const attributes = { "aria-label": name, maxlength: schema.maxLength ?? null };
-    if (schema.format === "time") return input("time", value, change, attributes);
+    if (schema.format === "clock-time") return input("time", value, change, attributes);
     if (schema.format === "time-zone") attributes.list = "time-zones";
     return input("text", value, change, { ...attributes, spellcheck: "false", autocomplete: "off" });
   }
