@@ -35,9 +35,12 @@ class Examples:
         table = tomllib.loads(TABLE.read_text())
         self.fields: Schema = table["fields"]
         self.components: dict[str, Schema] = table["components"]
+        self.whole: dict[str, Any] = table["whole"]
 
     def component(self, name: str, depth: int = 0) -> Any:
         """Return the example of a component."""
+        if name in self.whole:
+            return self.whole[name]
         given = self.components.get(name, {})
         return self.value(self.schemas[name], given=given, depth=depth)
 

@@ -26,9 +26,13 @@ def simplify(result: Schema, **_: Any) -> Schema:
         components.pop(reference.rpartition("/")[2], None)
     for name, schema in components.items():
         components[name] = _simplified(schema, components)
+    result["paths"] = _simplified(result["paths"], components)
     named: dict[str, Schema] = {}
-    result["paths"] = _with_references(_simplified(result["paths"], components), named)
+    for part in (components, result["paths"]):
+        part.update(_with_references(part, named))
     components |= named
+    for part in (components, result["paths"]):
+        part.update(_with_null(part, dict(components)))
     _drop_unused(result)
     return _with_plain_names(result)
 
@@ -54,9 +58,7 @@ def _with_references(value: Any, named: dict[str, Schema]) -> Any:
     is_nullable = schema.pop("nullable", False)
     named[name] = schema
     reference = {"$ref": PREFIX + name}
-    if not is_nullable:
-        return reference
-    return {"allOf": [reference], "type": schema["type"], "nullable": True}
+    return {"allOf": [reference], "nullable": True} if is_nullable else reference
 
 
 def _drop_unused(result: Schema) -> None:
@@ -105,7 +107,11 @@ def _simplified(value: Any, components: Mapping[str, Schema]) -> Any:
         return value
     schema = {name: _simplified(item, components) for name, item in value.items()}
     schema.pop("propertyNames", None)  # not in OpenAPI 3.0
-    if isinstance(schema.get("default"), dict) and "type" in schema:
+    schema.pop("uniqueItems", None)  # a generator for Java writes sets that do not compile
+    if isinstance(schema.get("enum"), list) and "type" not in schema:
+        schema["type"] = "string"
+        schema |= {"nullable": True} if None in schema["enum"] else {}
+    if isinstance(schema.get("default"), dict | list) and "type" in schema:
         del schema["default"]  # the description of the API says what is stored
     if isinstance(schema.get("title"), str) and "version" not in schema:
         del schema["title"]
@@ -117,16 +123,28 @@ def _simplified(value: Any, components: Mapping[str, Schema]) -> Any:
     for keyword in ALTERNATIVES:
         if isinstance(schema.get(keyword), list):
             schema = _without_alternatives(schema, keyword, components)
-    return _with_type(schema, components) if schema.get("nullable") is True else schema
+    return schema
 
 
-def _with_type(schema: Schema, components: Mapping[str, Schema]) -> Schema:
-    """Return a schema that may be null with its type. Without a type, null is always allowed."""
-    if "type" in schema:
-        return schema
-    for target in schema.get("allOf", ()):
-        return {**schema, "type": components[target["$ref"].removeprefix(PREFIX)]["type"]}
-    return {name: item for name, item in schema.items() if name != "nullable"}
+def _with_null(value: Any, components: Mapping[str, Schema]) -> Any:
+    """Write each schema that may be null with a type and without a reference.
+
+    In OpenAPI 3.0, `nullable` needs a type beside it, and a schema that is referred to would
+    refuse null. Without a type, null is always allowed.
+    """
+    if isinstance(value, list):
+        return [_with_null(item, components) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("nullable") is True:
+        for target in value.get("allOf", ()):
+            others = {name: item for name, item in value.items() if name != "allOf"}
+            value = {**components[target["$ref"].removeprefix(PREFIX)], **others}
+        if "type" not in value:
+            value = {name: item for name, item in value.items() if name != "nullable"}
+        if "enum" in value and None not in value["enum"]:
+            value = {**value, "enum": [*value["enum"], None]}
+    return {name: _with_null(item, components) for name, item in value.items()}
 
 
 def _without_alternatives(schema: Schema, keyword: str, components: Mapping[str, Schema]) -> Schema:

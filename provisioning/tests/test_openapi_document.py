@@ -126,8 +126,6 @@ def as_json_schema(value: Any) -> Any:
     schema = {name: as_json_schema(item) for name, item in value.items()}
     if schema.get("nullable") is True:
         schema["type"] = [schema["type"], "null"]
-        if "enum" in schema:
-            schema["enum"] = [*schema["enum"], None]
     return schema
 
 

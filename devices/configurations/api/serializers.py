@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from core.rest.documentation import COMPONENT
 from core.rest.fields import JSONValueField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from core.rest.tolerant import TolerantSerializer
@@ -21,7 +22,10 @@ BASED_ON_HELP = (
 SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]
 
 
-@extend_schema_field({name: value for name, value in SCHEMA.items() if not name.startswith("$")})
+@extend_schema_field(
+    {COMPONENT: "ConfigurationDocument"}
+    | {name: value for name, value in SCHEMA.items() if not name.startswith("$")}
+)
 class DocumentField(serializers.JSONField):
     """A layer's document. The service validates it against the published schema."""
 
