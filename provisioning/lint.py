@@ -30,6 +30,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 def main() -> None:
     var = BASE / "var" / "test"
     os.environ["VAR_DIR"] = str(var)
+    os.environ["PYTHONPATH"] = str(BASE / "agent")  # for the import contracts
     failed = []
     with servers.running(var, durable=False) as embedded:
         if endpoints.missing_servers(os.environ):

@@ -1,0 +1,217 @@
+"""Fetch, verify and execute commands, and answer them once."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from provisioning_agent.hooks import HookResult, Hooks
+from provisioning_agent.http import NO_RESPONSE
+from provisioning_agent.session import Backoff, Session
+from provisioning_agent.signatures import (
+    SignatureInvalid,
+    UnknownKey,
+    endorsed_until,
+    verified_claims,
+)
+
+PATH = "/devices/me/commands"
+KEYS_PATH = "/devices/me/command-keys"
+UPLOAD_ATTEMPTS = 5
+KEPT_SECONDS = 3600.0  # for keys whose endorsement the server cannot renew
+INTERRUPTED = "The agent was interrupted while it executed the command."
+NOT_RESTARTED = "The device did not restart."
+
+
+class CommandRejected(Exception):
+    """The command is not signed, has expired, is repeated, or is for another device."""
+
+
+class KeysUnavailable(Exception):
+    """The keys cannot be fetched, or no CA has endorsed them. Commands have to wait."""
+
+
+class Commands:
+    """The commands of a device.
+
+    A command is executed once at most: it is noted before it is executed, and a command that a
+    crash has interrupted is answered as failed.
+
+    Args:
+        check_update: starts a check for an update, for the command `install_update`.
+        boot_id: returns the id of this start of the operating system.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        hooks: Hooks,
+        *,
+        check_update: Callable[[], None],
+        boot_id: Callable[[], str],
+    ) -> None:
+        self.session, self.hooks = session, hooks
+        self.check_update, self.boot_id = check_update, boot_id
+        self._fetching = asyncio.Lock()
+
+    def recover(self) -> None:
+        """Answer the command that was being executed when the agent stopped."""
+        command = self.session.state.command
+        if command is None:
+            return
+        if command["type"] != "reboot":
+            answer = {"status": "failed", "reason": INTERRUPTED}
+        elif command["boot_id"] != self.boot_id():
+            answer = {"status": "succeeded"}
+        else:
+            answer = {"status": "failed", "reason": NOT_RESTARTED}
+        self._finish(command["id"], answer)
+
+    async def fetch(self) -> None:
+        """Fetch and execute all waiting commands, in the order of their sequence numbers."""
+        async with self._fetching:
+            while await self._fetch_some():
+                pass
+
+    async def _fetch_some(self) -> bool:
+        """Return True if there may be more commands."""
+        state = self.session.state
+        before = state.last_sequence
+        response = await self.session.call("commands", "GET", f"{PATH}?after={before}")
+        if response.error_code == "sequence_ahead":  # the server has another record of the device
+            state.last_sequence = 0
+            self.session.save()
+            return before != 0
+        if response.status != 200:
+            return False
+        try:
+            for item in response.body["results"]:
+                await self._accept(item["signed"])
+        except KeysUnavailable:
+            return False  # the next fetch returns these commands again
+        return state.last_sequence != before
+
+    async def _accept(self, signed: str) -> None:
+        try:
+            claims = await self._verified(signed)
+        except CommandRejected:
+            self.session.http.observe("command rejected", NO_RESPONSE, 0)
+            return
+        state, command = self.session.state, {"id": claims["jti"], "type": claims["type"]}
+        state.last_sequence = claims["sequence"]
+        state.command = {**command, "boot_id": self.boot_id()}
+        self.session.save()
+        answer = await self._execute(claims)
+        self._finish(claims["jti"], answer)
+        await self.session.flush()
+
+    def _finish(self, command_id: str, answer: dict[str, Any] | None) -> None:
+        """Note the answer together with the end of the command."""
+        self.session.state.command = None
+        if answer is not None:
+            self.session.put("answer", f"{PATH}/{command_id}/answer", answer)
+        self.session.save()
+
+    async def _verified(self, signed: str) -> dict[str, Any]:
+        """Return the claims of a command.
+
+        Raises:
+            CommandRejected: the device must not execute it.
+            KeysUnavailable: it cannot be verified now.
+        """
+        state, now = self.session.state, self.session.server_time()
+        if not state.command_keys or state.command_keys_until <= now:
+            await self._fetch_keys()
+        try:
+            try:
+                claims = verified_claims(signed, state.command_keys)
+            except UnknownKey:
+                await self._fetch_keys()
+                claims = verified_claims(signed, state.command_keys)
+            is_for_us = claims["aud"] == state.device_id
+            is_new = claims["sequence"] > state.last_sequence
+            if not (is_for_us and is_new and claims["exp"] > now):
+                raise CommandRejected
+        except (SignatureInvalid, KeyError, TypeError) as error:
+            raise CommandRejected from error
+        return claims
+
+    async def _fetch_keys(self) -> None:
+        """Fetch the keys that verify commands, and check their endorsement.
+
+        A device without a certificate has to trust its TLS connection. A server without access
+        to the key of its CA endorses nothing; then the device goes on with the keys it has.
+
+        Raises:
+            KeysUnavailable: the keys cannot be fetched, or are not endorsed.
+        """
+        state = self.session.state
+        response = await self.session.call("keys", "GET", KEYS_PATH)
+        if response.status != 200:
+            raise KeysUnavailable
+        keys, until = response.body["keys"], math.inf
+        if response.body["endorsement"] is None and state.command_keys:
+            state.command_keys_until = self.session.server_time() + KEPT_SECONDS
+            return
+        if state.chain:
+            try:
+                until = endorsed_until(
+                    response.body["endorsement"], keys, chain=state.chain, device_id=state.device_id
+                )
+            except SignatureInvalid as error:
+                self.session.http.observe("keys rejected", NO_RESPONSE, 0)
+                raise KeysUnavailable from error
+            if until <= self.session.server_time():
+                raise KeysUnavailable
+        # JSON has no infinity, and the state is a JSON file.
+        state.command_keys = keys
+        state.command_keys_until = until if until != math.inf else 1e12
+        self.session.save()
+
+    async def _execute(self, claims: dict[str, Any]) -> dict[str, Any] | None:
+        """Execute a command. Return the answer; None if an upload has answered it."""
+        type_, parameters = claims["type"], claims.get("parameters") or {}
+        if type_ == "install_update":
+            self.check_update()
+            return {"status": "succeeded"}
+        if type_ == "screenshot":
+            return await self._screenshot(parameters)
+        if type_ in {"reboot", "restart"} and self.hooks.exists(f"command-{type_}"):
+            path = f"{PATH}/{claims['jti']}/answer"
+            await self.session.call("answer", "POST", path, {"status": "running"})
+        return _answer(await self.hooks.run(f"command-{type_}", parameters))
+
+    async def _screenshot(self, parameters: dict[str, Any]) -> dict[str, Any] | None:
+        """Let the hook write an image to `path`, or return it as `image`, and upload it."""
+        with TemporaryDirectory(prefix="provisioning-agent-") as folder:
+            path = Path(folder) / "screenshot"
+            values = {"path": str(path), "max_width": parameters.get("max_width")}
+            result = await self.hooks.run("command-screenshot", values)
+            if not result.ok:
+                return _answer(result)
+            image = result.values.get("image")
+            if not isinstance(image, bytes):
+                try:
+                    image = path.read_bytes()
+                except OSError:
+                    return {"status": "failed", "reason": "The hook has written no image."}
+        return await self._upload(parameters["upload_url"], image)
+
+    async def _upload(self, url: str, image: bytes) -> dict[str, Any] | None:
+        backoff = Backoff(1.0, 30.0, self.session.random)
+        for _ in range(UPLOAD_ATTEMPTS):
+            response = await self.session.call("screenshot", "PUT", url, image)
+            if not response.is_temporary:
+                break
+            await asyncio.sleep(backoff.pause())
+        if response.is_success or response.status == 410:
+            return None
+        return {"status": "failed", "reason": "The server did not accept the screenshot."}
+
+
+def _answer(result: HookResult) -> dict[str, Any]:
+    if not result.ok:
+        return {"status": "failed", "reason": result.reason}
+    return {"status": "succeeded", **({"result": result.values} if result.values else {})}

@@ -1,0 +1,135 @@
+"""Wait for commands: a stream of events, or long polling where streams do not get through."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from provisioning_agent.http import INVALID_RESPONSE, NO_RESPONSE
+from provisioning_agent.session import Backoff, Session
+
+FAILURES_BEFORE_POLLING = 3  # streams without any data, before long polling is tried
+POLLS_BEFORE_STREAM = 20  # long polls, before a stream is tried again
+LONG_POLL_MINIMUM = 1.0  # seconds; a faster answer without news is no long poll
+
+
+class Push:
+    """Keep a connection open over which the server says that there is a command or an update.
+
+    If three streams in a row end without any data, as behind a proxy that buffers, the agent
+    uses long polling, and tries a stream again later. If this does not work either, `connect`
+    finds the commands.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        fetch: Callable[[], Awaitable[object]],
+        check_update: Callable[[], None],
+    ) -> None:
+        self.session, self.fetch, self.check_update = session, fetch, check_update
+        self.last_event_id = 0
+        self.open = False
+        self._url = ""
+        self._task: asyncio.Task[None] | None = None
+        self._backoff = Backoff(1.0, 60.0, session.random)
+
+    def start(self, url: str) -> None:
+        """Keep a connection to this URL open, unless there is one."""
+        if url != self._url:
+            self.stop()
+        if self._task is None or self._task.done():
+            self._url = url
+            self._task = asyncio.create_task(self._listen())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def opened(self, change: int) -> None:
+        """Note that a stream was opened (1) or has ended (-1). The agent itself does nothing."""
+
+    async def _listen(self) -> None:
+        silent_streams = 0
+        while True:
+            had_data, retry = await self._read_stream()
+            silent_streams = 0 if had_data else silent_streams + 1
+            if had_data:
+                self._backoff.reset()
+            if silent_streams >= FAILURES_BEFORE_POLLING:
+                await self._poll()
+                silent_streams = FAILURES_BEFORE_POLLING - 1
+            jittered = retry * self.session.random.uniform(0.5, 1.5)
+            await asyncio.sleep(jittered or self._backoff.pause())
+
+    async def _read_stream(self) -> tuple[bool, float]:
+        """Read events until the connection ends.
+
+        Returns:
+            Whether anything arrived, and the seconds to wait if the server has said so, or 0.
+        """
+        had_data, retry = False, 0.0
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self._last_seen())}
+        try:
+            async with self.session.http.stream(
+                "stream", self._url, token=self.session.state.token, headers=headers
+            ) as stream:
+                if stream.status != 200:
+                    text = stream.headers.get("retry-after", "")
+                    # The server's own refusal is no sign of a proxy that holds streams back.
+                    is_refusal = stream.status in {401, 403, 429, 503}
+                    return is_refusal, float(text) if text.isdecimal() else 0.0
+                self.opened(1)
+                try:
+                    event = ""
+                    async for line in stream.lines():
+                        had_data = True
+                        event, retry = await self._read_line(line, event, retry)
+                finally:
+                    self.opened(-1)
+        except (httpx.HTTPError, OSError):
+            pass
+        except INVALID_RESPONSE:
+            self.session.http.observe("invalid response", NO_RESPONSE, 0)
+        return had_data, retry
+
+    async def _read_line(self, line: str, event: str, retry: float) -> tuple[str, float]:
+        """Handle a line of a stream (HTML, Server-sent events). Return event type and retry."""
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "retry" if value.isdecimal():
+                retry = int(value) / 1000
+            case "id" if value.isdecimal():
+                self.last_event_id = int(value)
+            case "event":
+                event = value
+            case "data" if event == "update":
+                self.check_update()
+            case "data":
+                await self.fetch()
+        return ("" if not line else event), retry
+
+    async def _poll(self) -> None:
+        """Use long polling for a while."""
+        clock = asyncio.get_running_loop().time
+        for _ in range(POLLS_BEFORE_STREAM):
+            started, after = clock(), self._last_seen()
+            response = await self.session.call("long poll", "GET", f"{self._url}?after={after}")
+            if response.status != 200 or not isinstance(response.body, dict):
+                if response.status == NO_RESPONSE:
+                    await asyncio.sleep(self._backoff.pause())
+                return
+            if response.body.get("sequence", 0) > after:
+                self.last_event_id = int(response.body["sequence"])
+                await self.fetch()
+            elif response.body.get("update_waiting"):
+                self.check_update()
+                await asyncio.sleep(self._backoff.pause())
+            elif clock() - started < LONG_POLL_MINIMUM:
+                return
+
+    def _last_seen(self) -> int:
+        return max(self.last_event_id, self.session.state.last_sequence)
