@@ -38,6 +38,7 @@ class Parts:
     Attributes:
         measure: returns the values of a sample.
         updates_folder: where files of updates are written; None keeps none.
+        connect_interval: seconds between two connects; None takes the interval of the server.
         enrollment_token: registers the device; empty for a device that is already enrolled.
     """
 
@@ -52,6 +53,7 @@ class Parts:
     enrollment_token: str = ""
     use_push: bool = True
     sample_interval: float = SAMPLE_INTERVAL
+    connect_interval: float | None = None
     boot_id: Callable[[], str] = boot_id
     now: Callable[[], float] = time.time
     random: Random
@@ -82,6 +84,7 @@ class Agent:
         )
         self._backoff = Backoff(5.0, 60.0, parts.random)
         self._measured_at = -parts.sample_interval
+        self.status = "new"  # then registering, online, quarantined or unreachable
 
     @property
     def is_enrolled(self) -> bool:
@@ -118,8 +121,9 @@ class Agent:
         if interval is None:
             return self._backoff.pause()
         self._backoff.reset()
-        await self.session.flush()
-        await self._send_samples()
+        if self.status == "online":
+            await self.session.flush()
+            await self._send_samples()
         return interval * self.parts.random.uniform(1 - JITTER, 1 + JITTER)
 
     async def enroll(self) -> float:
@@ -128,6 +132,7 @@ class Agent:
         Raises:
             KeyUnavailable: see `DeviceKey`.
         """
+        self.status = "registering"
         identity = await self.current_identity()
         response = await register(
             self.session, self.parts.key, identity, enrollment_token=self.parts.enrollment_token
@@ -147,22 +152,22 @@ class Agent:
         """
         versions = await self._versions()
         body = {name: value for name, value in versions.items() if value}
-        state = self.session.state
-        if state.certificate_serial_number:
-            body["certificate_serial_number"] = state.certificate_serial_number
         if boot := self.parts.boot_id():
             body["boot_id"] = boot[:36]
         response = await self.session.call("connect", "POST", "/devices/connect", body)
         if response.status != 200 or not isinstance(response.body, dict):
+            self.status = "unreachable"
             return None
         answer = response.body
         server_time = datetime.fromisoformat(answer["server_time"].replace("Z", "+00:00"))
         self.session.clock_offset = server_time.timestamp() - self.parts.now()
+        self.status = "quarantined" if answer["quarantined"] else "online"
         if answer["quarantined"]:
             self.push.stop()
         else:
             await self._do_next_steps(answer["next_steps"])
-        return float(answer.get("next_connect_in") or DEFAULT_INTERVAL)
+        interval = self.parts.connect_interval or answer.get("next_connect_in")
+        return float(interval or DEFAULT_INTERVAL)
 
     async def _do_next_steps(self, steps: dict[str, Any]) -> None:
         state = self.session.state

@@ -8,8 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from provisioning_agent.http import ConnectionLost
 from provisioning_agent.session import Backoff, Session
 
 MAX_FAILURES = 200  # of one file in a row, including busy servers
@@ -109,7 +108,7 @@ class Download:
                 if stream.status in {429, 503} or stream.status >= 500:
                     text = stream.headers.get("retry-after", "")
                     return float(text) if text.isdecimal() else 0.0
-        except (httpx.HTTPError, TimeoutError):
+        except ConnectionLost:
             return 0.0
         except OSError as error:
             raise DownloadFailed("no_space", f"The file cannot be written: {error}") from error

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import json
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_TIMEOUT = 300.0  # seconds for an executable
+END_TIMEOUT = 5.0  # seconds to wait for the end of a killed executable
 MAX_REASON = 500  # characters that the server keeps
 
 
@@ -83,10 +85,10 @@ class Hooks:
             async with asyncio.timeout(self.timeout):
                 output, errors = await process.communicate(json.dumps(values).encode())
         except TimeoutError:
-            _kill(process)
+            await _end(process)
             return HookResult(ok=False, reason=f"{path.name} took longer than {self.timeout:g} s.")
         except asyncio.CancelledError:
-            _kill(process)
+            await _end(process)
             raise
         if process.returncode != 0:
             lines = errors.decode(errors="replace").strip().splitlines()
@@ -107,9 +109,13 @@ async def _call(function: Function, values: dict[str, Any]) -> HookResult:
     return HookResult(values=result if isinstance(result, dict) else {})
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End an executable with its children, and close its pipes."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):  # a child that has left the session can hold the pipes open
+        async with asyncio.timeout(END_TIMEOUT):
+            await process.communicate()
 
 
 def _json_object(output: bytes) -> dict[str, Any]:

@@ -15,6 +15,8 @@ NO_RESPONSE = 0  # status of a request without a response
 INVALID_RESPONSE = (KeyError, TypeError, ValueError, AttributeError)
 MAX_WAIT = 600.0  # seconds; a longer `Retry-After` is cut
 RESPONSE_TIMEOUT = 30.0  # seconds
+MAX_CONNECTIONS = 4  # one for the stream, one for a download
+KEEP_ALIVE = 90.0  # seconds; longer than the interval of connects
 STREAM_TIMEOUT = 60.0  # seconds without data after which a stream counts as lost
 
 
@@ -56,24 +58,35 @@ class Response:
             return ""
 
 
+class ConnectionLost(Exception):
+    """There is no response, or the connection was lost before its end."""
+
+
 class Stream:
-    """A response whose body is read in parts."""
+    """A response whose body is read in parts. Raises ConnectionLost: see there."""
+
+    status: int
+    headers: Mapping[str, str]  # by lower-case name
 
     def __init__(self, response: httpx.Response) -> None:
-        self._response = response
+        self.response = response
         self.status, self.headers = response.status_code, response.headers
 
-    def lines(self) -> AsyncIterator[str]:
-        """Yield the lines of the body.
+    async def lines(self) -> AsyncIterator[str]:
+        """Yield the lines of the body."""
+        try:
+            async for line in self.response.aiter_lines():
+                yield line
+        except httpx.HTTPError as error:
+            raise ConnectionLost from error
 
-        Raises:
-            httpx.HTTPError: the connection is lost.
-        """
-        return self._response.aiter_lines()
-
-    def parts(self) -> AsyncIterator[bytes]:
-        """Yield the body in parts of 64 KB. Raises httpx.HTTPError: the connection is lost."""
-        return self._response.aiter_bytes(1 << 16)
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body in parts of at most 64 KB."""
+        try:
+            async for part in self.response.aiter_bytes(1 << 16):
+                yield part
+        except httpx.HTTPError as error:
+            raise ConnectionLost from error
 
 
 class Http:
@@ -85,15 +98,19 @@ class Http:
             the system.
     """
 
-    def __init__(self, url: str, *, ca_file: str | None = None, max_connections: int = 4) -> None:
+    def __init__(self, url: str, *, ca_file: str | None = None) -> None:
         self.url = url.rstrip("/")
-        # Without TLS, the certificates of the system are not loaded.
+        # Without TLS, no certificates are loaded.
         is_plain = self.url.startswith("http://")
         verify: Any = False if is_plain else ssl.create_default_context(cafile=ca_file)
-        limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=90)
         self._client = httpx.AsyncClient(
-            verify=verify, timeout=httpx.Timeout(RESPONSE_TIMEOUT, pool=None), limits=limits
+            verify=verify,
+            timeout=httpx.Timeout(RESPONSE_TIMEOUT, pool=None),
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE),
         )
+
+    def listening(self, change: int) -> None:
+        """Note that a stream of events was opened (1) or has ended (-1)."""
 
     def observe(self, kind: str, status: int, seconds: float) -> None:
         """Note a request. The agent itself does nothing."""
@@ -123,7 +140,7 @@ class Http:
             all_headers["Content-Type"] = "application/json"
         try:
             answer = await self._client.request(
-                method, self._absolute(path), content=content, headers=all_headers
+                method, self.absolute(path), content=content, headers=all_headers
             )
             response = Response(answer.status_code, _decoded(answer), _headers(answer))
         except (httpx.HTTPError, OSError):
@@ -138,17 +155,19 @@ class Http:
         """Send a GET request whose response is read in parts.
 
         Raises:
-            httpx.HTTPError, OSError: there is no response.
+            ConnectionLost: there is no response.
         """
         started, status = time.monotonic(), NO_RESPONSE
         timeout = httpx.Timeout(RESPONSE_TIMEOUT, read=STREAM_TIMEOUT, pool=None)
         all_headers = {**_authorization(token), **headers}
         request = self._client.build_request(
-            "GET", self._absolute(path), headers=all_headers, timeout=timeout
+            "GET", self.absolute(path), headers=all_headers, timeout=timeout
         )
         try:
             response = await self._client.send(request, stream=True)
             status = response.status_code
+        except (httpx.HTTPError, OSError) as error:
+            raise ConnectionLost from error
         finally:
             self.observe(kind, status, time.monotonic() - started)
         try:
@@ -159,7 +178,8 @@ class Http:
     async def close(self) -> None:
         await self._client.aclose()
 
-    def _absolute(self, path: str) -> str:
+    def absolute(self, path: str) -> str:
+        """Return the URL of a path of the server. A URL stays as it is."""
         return path if path.startswith(("http://", "https://")) else f"{self.url}{path}"
 
 

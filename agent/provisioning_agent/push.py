@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import httpx
-
-from provisioning_agent.http import INVALID_RESPONSE, NO_RESPONSE
+from provisioning_agent.http import INVALID_RESPONSE, NO_RESPONSE, ConnectionLost
 from provisioning_agent.session import Backoff, Session
 
 FAILURES_BEFORE_POLLING = 3  # streams without any data, before long polling is tried
@@ -30,7 +28,6 @@ class Push:
     ) -> None:
         self.session, self.fetch, self.check_update = session, fetch, check_update
         self.last_event_id = 0
-        self.open = False
         self._url = ""
         self._task: asyncio.Task[None] | None = None
         self._backoff = Backoff(1.0, 60.0, session.random)
@@ -47,9 +44,6 @@ class Push:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-
-    def opened(self, change: int) -> None:
-        """Note that a stream was opened (1) or has ended (-1). The agent itself does nothing."""
 
     async def _listen(self) -> None:
         silent_streams = 0
@@ -81,15 +75,15 @@ class Push:
                     # The server's own refusal is no sign of a proxy that holds streams back.
                     is_refusal = stream.status in {401, 403, 429, 503}
                     return is_refusal, float(text) if text.isdecimal() else 0.0
-                self.opened(1)
+                self.session.http.listening(1)
                 try:
                     event = ""
                     async for line in stream.lines():
                         had_data = True
                         event, retry = await self._read_line(line, event, retry)
                 finally:
-                    self.opened(-1)
-        except (httpx.HTTPError, OSError):
+                    self.session.http.listening(-1)
+        except ConnectionLost:
             pass
         except INVALID_RESPONSE:
             self.session.http.observe("invalid response", NO_RESPONSE, 0)

@@ -34,6 +34,7 @@ class MemorySpool:
 
     def add(self, sample: Sample) -> None:
         self._samples.append(sample)
+        del self._samples[: -SAMPLES_PER_FILE * MAX_FILES]
 
     def oldest(self) -> list[Sample]:
         samples = self._samples[:SAMPLES_PER_FILE]

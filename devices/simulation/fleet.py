@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import aiohttp
+from provisioning_agent.http import RESPONSE_TIMEOUT, STREAM_TIMEOUT
 
-from devices.simulation.commands import STREAM_TIMEOUT
 from devices.simulation.device import FleetContext, FleetTiming, SimulatedDevice
+from devices.simulation.network import Network
 from devices.simulation.run_statistics import RunStatistics
 
 MAX_CONNECTIONS = 200  # shared by all devices, as behind a proxy
-RESPONSE_TIMEOUT = 30.0  # seconds
 
 
 def allow_connections(devices: int) -> None:
@@ -51,7 +51,6 @@ class Fleet:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=RESPONSE_TIMEOUT, sock_read=RESPONSE_TIMEOUT
         )
-        # Each device has its own push connection besides the shared ones.
         stream_connector = aiohttp.TCPConnector(limit=0)
         stream_timeout = aiohttp.ClientTimeout(total=None, sock_read=STREAM_TIMEOUT)
         async with (
@@ -59,13 +58,10 @@ class Fleet:
             aiohttp.ClientSession(connector=stream_connector, timeout=stream_timeout) as streams,
         ):
             context = FleetContext(
-                http=http,
-                streams=streams,
-                url=self.url.rstrip("/"),
+                network=Network(self.url.rstrip("/"), http, streams, tally),
                 enrollment_token=self.enrollment_token,
                 seed=self.seed,
                 pace=self.pace,
-                tally=tally,
                 now=self.now,
             )
             with suppress(TimeoutError):  # raised when the duration has passed
