@@ -25,8 +25,9 @@ class DeviceReport:
     """The identifiers, hardware and versions of a device.
 
     The data is sent by the device or entered by a member. The screen size is in
-    pixels. `abis` are Android's names of what the processor runs, such as `arm64-v8a`. An empty
-    value or None means that a value is not specified.
+    pixels. `abis` are Android's names of what the processor runs, such as `arm64-v8a`.
+    `signature_algorithms` are those that the device can verify. An empty value or None means that
+    a value is not specified.
     """
 
     serial_number: str = ""
@@ -39,6 +40,7 @@ class DeviceReport:
     screen_width: int | None = None
     screen_height: int | None = None
     abis: Sequence[str] = ()
+    signature_algorithms: Sequence[str] = ()
     name: str = ""
 
     def usable_identifiers(self) -> tuple[list[Identifier], list[Ignored]]:

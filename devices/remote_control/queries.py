@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from core.prepared_statements import PreparedStatement
+from devices.registry.signature_algorithms import EDDSA
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from tenants.context import current_tenant_id
 
@@ -45,10 +46,11 @@ _MARK_SENT = PreparedStatement(
 )
 _SIGNING_KEY = PreparedStatement(
     "command_signing_key",
-    "uuid",
+    "uuid, uuid, text",
     f"""
     SELECT {", ".join(_KEY_FIELDS)} FROM remote_control_commandsigningkey
-    WHERE tenant_id = $1 AND replaced_at IS NULL
+    WHERE tenant_id = $1 AND replaced_at IS NULL AND algorithm = coalesce(
+        (SELECT signature_algorithm FROM devices_devicehardware WHERE device_id = $2), $3)
     """,
 )
 
@@ -77,9 +79,13 @@ def mark_sent(device_id: UUID, *, after: int, up_to: int, now: datetime) -> list
     return [_command(row) for row in rows]
 
 
-def signing_key() -> CommandSigningKey | None:
-    """Return the key that signs the current tenant's commands, if there is one."""
-    row = _SIGNING_KEY.fetch_one(current_tenant_id())
+def signing_key(device_id: UUID | None) -> CommandSigningKey | None:
+    """Return the key that signs the commands of a device, if there is one.
+
+    Args:
+        device_id: None for a device that knows Ed25519.
+    """
+    row = _SIGNING_KEY.fetch_one(current_tenant_id(), device_id, EDDSA)
     if row is None:
         return None
     return CommandSigningKey.from_db("default", _KEY_FIELDS, row)

@@ -13,7 +13,7 @@ from devices.configurations.models import ReportedConfiguration
 from devices.configurations.tests.documents import save_for_tenant
 from devices.metrics.models import DeviceMetrics
 from devices.preferences.services import definitions
-from devices.registry.models import Device
+from devices.registry.models import Device, DeviceHardware
 from devices.registry.services.credentials import create_enrollment_token
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.tests.remote_control import create_member, issue_command, picture
@@ -208,6 +208,25 @@ def test_an_update_is_downloaded_installed_and_reported(
     assert UpdateStatus.every_tenant.get().status == "completed"
     assert Device.every_tenant.get().app_version == "2.0.0"
     assert list((tmp_path / "agent" / "updates").iterdir()) == []
+
+
+def test_commands_and_updates_signed_with_es256_are_accepted(
+    run: Run, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provisioning_agent.enrollment.ALGORITHMS", ("ES256",))
+    run()
+    assert DeviceHardware.every_tenant.get().signature_algorithm == "ES256"
+    command = send(tenant, "set_volume", volume=80)
+    begin_rollout(tenant, tmp_path)
+    hooks, seen = Hooks(), noted()
+    for name in ("command-set_volume", "install"):
+        hooks.add(name, lambda values: seen.append(values.get("version", "volume")))
+
+    state = run(hooks, steps=3)
+
+    command.refresh_from_db()
+    assert (sorted(seen), command.status) == (["2.0.0", "volume"], "succeeded")
+    assert {key["alg"] for key in state.update_keys} == {"EdDSA", "ES256"}
 
 
 def test_an_installation_that_fails_is_reported_once(

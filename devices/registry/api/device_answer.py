@@ -4,6 +4,7 @@ from typing import Any
 
 from core.times import utc_text
 from devices.registry.models import Device
+from devices.registry.signature_algorithms import EDDSA
 
 
 def device_answer(device: Any) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def device_answer(device: Any) -> dict[str, Any]:
         "screen_width": hardware.screen_width if hardware else None,
         "screen_height": hardware.screen_height if hardware else None,
         "abis": hardware.abis if hardware else [],
+        "signature_algorithm": hardware.signature_algorithm if hardware else EDDSA,
         "ip_address": device.ip_address,
         "tags": sorted(row.tag.name for row in device.loaded_tags),
         "site": {"id": str(device.site.pk), "name": device.site.name} if device.site else None,

@@ -21,8 +21,10 @@ from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration, Site
 from devices.registry.services.tags import TAG_PATTERN
+from devices.registry.signature_algorithms import ALGORITHMS
 
 MAX_ABIS = 10
+MAX_ALGORITHMS = 10
 MAX_REPORT_NUMBER = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 
 
@@ -49,6 +51,13 @@ class DeviceReportFields(serializers.Serializer[Any]):
         required=False,
         max_length=MAX_ABIS,
         help_text="What the processor runs, such as `arm64-v8a`; the preferred one first.",
+    )
+    signature_algorithms = serializers.ListField(
+        child=StrictCharField(max_length=20),
+        required=False,
+        max_length=MAX_ALGORITHMS,
+        help_text="With which of `EdDSA` (Ed25519) and `ES256` (P-256) the device can verify"
+        " commands and updates. By default `ES256` for Android below 13, else `EdDSA`.",
     )
     name = StrictCharField(max_length=120, required=False, allow_blank=True)
 
@@ -127,6 +136,9 @@ class DeviceSerializer(serializers.Serializer[Device]):
     screen_width = serializers.IntegerField(allow_null=True)
     screen_height = serializers.IntegerField(allow_null=True)
     abis = serializers.ListField(child=serializers.CharField())
+    signature_algorithm = serializers.ChoiceField(
+        choices=ALGORITHMS, help_text="With which commands and updates are signed for the device."
+    )
     ip_address = serializers.CharField(allow_null=True)
     tags = serializers.ListField(child=serializers.CharField())
     site = SiteOfDeviceSerializer(allow_null=True)

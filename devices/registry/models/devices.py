@@ -163,6 +163,8 @@ class DeviceHardware(TenantOwned):
     screen_height = models.PositiveIntegerField(null=True, blank=True)  # pixels
     # What the processor runs, such as arm64-v8a; the preferred one first.
     abis = ArrayField(models.CharField(max_length=20), default=list, blank=True, db_default=[])
+    # See `signature_algorithms`. Devices that have registered before know EdDSA.
+    signature_algorithm = models.CharField(max_length=5, default="EdDSA", db_default="EdDSA")
 
     class Meta(TenantOwned.Meta):
         verbose_name_plural = "device hardware"

@@ -60,4 +60,5 @@ def _report(device: Device) -> DeviceReport:
         screen_width=hardware.screen_width,
         screen_height=hardware.screen_height,
         abis=hardware.abis,
+        signature_algorithms=[hardware.signature_algorithm],
     )

@@ -12,6 +12,7 @@ from django.db.models import Model
 from core.ignored import Ignored
 from core.inserts import insert
 from core.querysets import first_or_raise
+from devices.registry import signature_algorithms
 from devices.registry.details import mark_as_new, show_tags
 from devices.registry.device_report import DeviceReport, field_of
 from devices.registry.errors import (
@@ -305,6 +306,7 @@ def _create(
         screen_width=report.screen_width,
         screen_height=report.screen_height,
         abis=list(report.abis),
+        signature_algorithm=signature_algorithms.choose(report),
     )
     identifier_rows = device_identifiers.rows_of(device, identifiers)
     rows: list[Model] = [device, hardware, *identifier_rows]
@@ -343,6 +345,8 @@ def _update_from_report(device: Device, report: DeviceReport) -> Changes:
         (hardware, ("manufacturer", "screen_width", "screen_height", "abis")),
     ):
         reported = {name: getattr(report, name) for name in names if getattr(report, name)}
+        if row is hardware and (report.signature_algorithms or device.last_seen is None):
+            reported["signature_algorithm"] = signature_algorithms.choose(report)
         new_values = {
             name: value for name, value in reported.items() if value != getattr(row, name)
         }

@@ -54,9 +54,9 @@ class MyCommandsView(APIView):
 
     @extend_schema(parameters=[AFTER], responses=MyCommandsSerializer)
     def get(self, request: Request) -> Response:
-        now = clock.now()
-        rows = fetching.fetch(device=calling_device(request), after=_after(request), now=now)
-        key = signing.current_key(now=now) if rows else None
+        device, now = calling_device(request), clock.now()
+        rows = fetching.fetch(device=device, after=_after(request), now=now)
+        key = signing.current_key(device=device, now=now) if rows else None
         results = [_signed(row, key) for row in rows if key is not None]
         return Response({"results": results}, headers={"Cache-Control": "no-store"})
 
@@ -90,7 +90,7 @@ class MyCommandKeysView(APIView):
     @extend_schema(responses=MyKeySetSerializer)
     def get(self, request: Request) -> Response:
         device, now = calling_device(request), clock.now()
-        keys = signing.key_set(now=now)
+        keys = signing.key_set(now=now, device=device)
         endorsement = signing.endorsement(keys, device=device, now=now)
         return Response(
             {"keys": keys, "endorsement": endorsement}, headers={"Cache-Control": "no-store"}

@@ -47,13 +47,18 @@ class RemoteControlPolicy(TenantOwned):
 
 
 class SigningKey(TenantOwned):
-    """An Ed25519 signing key (RFC 8032) of a tenant; one key is active per purpose."""
+    """A signing key of a tenant: one is active for each purpose and algorithm.
+
+    It is an Ed25519 key (RFC 8032) for `EdDSA`, or a P-256 key for `ES256`.
+    """
 
     purpose: ClassVar[str]  # the encryption purpose of its private key
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     thumbprint = models.CharField(max_length=43, unique=True)  # RFC 7638
-    public_key = models.CharField(max_length=43)  # base64url of 32 bytes
+    algorithm = models.CharField(max_length=5, default="EdDSA", db_default="EdDSA")
+    # base64url of 32 bytes; of a P-256 key, x and y
+    public_key = models.CharField(max_length=86)
     private_key = models.CharField(max_length=255, editable=False)  # encrypted
     made_at = models.DateTimeField()
     replaced_at = models.DateTimeField(null=True)
@@ -82,8 +87,8 @@ class CommandSigningKey(SigningKey):
         abstract = False
         constraints = (
             models.UniqueConstraint(
-                fields=("tenant",),
+                fields=("tenant", "algorithm"),
                 condition=Q(replaced_at__isnull=True),
-                name="one_key_signs_for_a_tenant",
+                name="one_key_signs_commands",
             ),
         )

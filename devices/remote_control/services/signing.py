@@ -1,7 +1,7 @@
 """Sign commands, and publish the tenant's keys so that devices can verify them.
 
-Each command is a JSON Web Signature in compact serialization (RFC 7515), signed with an
-Ed25519 key of the tenant (RFC 8037). The command contains the id of its device
+Each command is a JSON Web Signature in compact serialization (RFC 7515), signed with a key of
+the tenant: Ed25519 (RFC 8037), or P-256 for devices that cannot verify Ed25519. The command contains the id of its device
 and the expiry time. An attacker on the network or in the message broker cannot forge a
 command. A command cannot be replayed either, because sequence numbers rise and the device
 stores the last number.
@@ -15,8 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
 from django.db.models import F, Q
@@ -27,6 +26,7 @@ from certificates.pki.issuer import Issuer
 from certificates.services.authorities import signing_issuer
 from certificates.services.device_certificates import DeviceCertificatesService
 from core import jws
+from devices.registry import signature_algorithms
 from devices.registry.models import Device
 from devices.remote_control import queries
 from devices.remote_control.events import CommandKeyReplaced
@@ -37,7 +37,6 @@ from tenants.context import current_tenant_id
 
 REPLACED_KEY_PUBLISHED = timedelta(minutes=10)  # commands in transit arrive by then
 ENDORSEMENT_LIFETIME = timedelta(days=1)
-ECDSA_ALGORITHMS = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
 
 
 def sign_command(command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]) -> str:
@@ -63,16 +62,26 @@ def sign_command(command: CommandHistory, key: CommandSigningKey, *, more: dict[
     return jws.sign(header, claims, signing_keys.private_key(key))
 
 
-def current_key(*, now: datetime) -> CommandSigningKey:
-    """Return the key that signs the current tenant's commands. Create the key if missing."""
-    return queries.signing_key() or signing_keys.current(CommandSigningKey, now=now)
+def current_key(*, now: datetime, device: Device | None = None) -> CommandSigningKey:
+    """Return the key that signs the current tenant's commands. Create the key if missing.
+
+    Args:
+        device: the device that verifies the commands. By default, one that knows Ed25519.
+    """
+    if (key := queries.signing_key(device.pk if device else None)) is not None:
+        return key
+    return signing_keys.current(CommandSigningKey, _algorithm(device), now=now)
+
+
+def _algorithm(device: Device | None) -> str:
+    return signature_algorithms.of_device(device) if device else signature_algorithms.EDDSA
 
 
 @transaction.atomic
 def replace_key(*, now: datetime) -> CommandSigningKey:
-    """Replace the key that signs the current tenant's commands. Return the new key.
+    """Replace the keys that sign the current tenant's commands. Return the new Ed25519 key.
 
-    The old key stays published for ten minutes, so that commands in transit can be verified.
+    The old keys stay published for ten minutes, so that commands in transit can be verified.
     """
     key = signing_keys.replace(CommandSigningKey, now=now)
     record([CommandKeyReplaced(tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint)])
@@ -91,14 +100,19 @@ def reencrypt() -> dict[str, int]:
     return {"command_signing_keys": signing_keys.reencrypt(CommandSigningKey)}
 
 
-def key_set(*, now: datetime) -> list[dict[str, str]]:
-    """Return the current tenant's public keys (RFC 7517 §5), the active key first."""
-    current_key(now=now)
+def key_set(*, now: datetime, device: Device | None = None) -> list[dict[str, str]]:
+    """Return the current tenant's public keys (RFC 7517 §5), the active keys first.
+
+    Args:
+        device: return only the keys with the algorithm of this device.
+    """
+    algorithm = _algorithm(device)
+    signing_keys.current(CommandSigningKey, algorithm, now=now)
     published = Q(replaced_at__isnull=True) | Q(replaced_at__gt=now - REPLACED_KEY_PUBLISHED)
     rows = CommandSigningKey.objects.filter(published).order_by(
         F("replaced_at").desc(nulls_first=True)
     )
-    return [signing_keys.jwk(row) for row in rows]
+    return [signing_keys.jwk(row) for row in rows if not device or row.algorithm == algorithm]
 
 
 def endorsement(key_set: list[dict[str, str]], *, device: Device, now: datetime) -> str | None:
@@ -146,17 +160,11 @@ def _issuer_for(device: Device, now: datetime) -> Issuer | None:
 def _signed_by_authority(issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]) -> str:
     """Sign claims with the key of a CA. Return the signed claims as a JWS.
 
-    RSA signatures follow RFC 7518 §3.3. ECDSA signatures follow §3.4: the signature is the
-    concatenation of R and S, not the DER encoding.
+    RSA signatures follow RFC 7518 §3.3, ECDSA signatures §3.4.
     """
     key = issuer.key
-    if isinstance(key, rsa.RSAPrivateKey):
-        signing_input = jws.signing_input({"alg": "RS256", **header}, claims)
-        signature = key.sign(signing_input.encode(), padding.PKCS1v15(), hashes.SHA256())
-    else:
-        algorithm, digest = ECDSA_ALGORITHMS[key.curve.key_size]
-        signing_input = jws.signing_input({"alg": algorithm, **header}, claims)
-        size = key.curve.key_size // 8
-        pair = decode_dss_signature(key.sign(signing_input.encode(), ec.ECDSA(digest)))
-        signature = b"".join(number.to_bytes(size, "big") for number in pair)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return jws.sign_ecdsa(header, claims, key)
+    signing_input = jws.signing_input({"alg": "RS256", **header}, claims)
+    signature = key.sign(signing_input.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{signing_input}.{jws.base64url_encode(signature)}"

@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from django.core.management import call_command
+from provisioning_agent.signatures import verified_claims
 from rest_framework.test import APIClient
 
 from certificates.services import rotation
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import ec_key, request_for
-from devices.registry.models import Device
+from devices.registry.models import Device, DeviceHardware
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from devices.remote_control.services import signing
 from devices.remote_control.tests.remote_control import (
@@ -128,6 +129,36 @@ def test_a_replaced_key_stays_published_for_ten_minutes_and_signs_nothing(
     later = signing.key_set(now=now + timedelta(minutes=10))
     assert [key["kid"] for key in later] == [new.thumbprint]
     assert Event.objects.filter(name="remote_control.key_replaced").count() == 1
+
+
+def test_a_device_that_knows_only_es256_gets_commands_and_keys_of_this_algorithm(
+    device: Device, command: CommandHistory, as_device: Callable[..., APIClient], now: datetime
+) -> None:
+    DeviceHardware.objects.update_or_create(
+        device=device, defaults={"signature_algorithm": "ES256"}
+    )
+
+    (signed,) = as_device(device).get("/devices/me/commands").json()["results"]
+    keys = as_device(device).get("/devices/me/command-keys").json()["keys"]
+
+    assert [(key["alg"], key["kty"], key["crv"]) for key in keys] == [("ES256", "EC", "P-256")]
+    assert verified_claims(signed["signed"], keys)["jti"] == str(command.pk)
+    assert signing.current_key(now=now).algorithm == "EdDSA"  # for the other devices
+
+
+def test_replacing_the_keys_replaces_those_of_both_algorithms(
+    device: Device, now: datetime
+) -> None:
+    DeviceHardware.objects.update_or_create(
+        device=device, defaults={"signature_algorithm": "ES256"}
+    )
+    old = {signing.current_key(now=now, device=each).pk for each in (None, device)}
+
+    signing.replace_key(now=now)
+
+    new = {signing.current_key(now=now, device=each) for each in (None, device)}
+    assert {key.algorithm for key in new} == {"EdDSA", "ES256"}
+    assert not old & {key.pk for key in new}
 
 
 def test_each_tenant_has_its_own_key(acting: Tenant, now: datetime) -> None:

@@ -65,7 +65,7 @@ class OfferSerializer(serializers.Serializer[Any]):
             return None
         fields = {
             **{name: getattr(package, name) for name in ("id", "size", "sha256")},
-            "signature": package.signature,
+            "signature": offer.signature,
             "platform": package.platform,
             "url": f"{self.context['base']}/updates/packages/{package.pk}/file",
         }

@@ -226,14 +226,13 @@ class PackageFileView(APIView):
 
 
 class UpdateKeysView(APIView):
-    """Get the public key that verifies the tenant's packages, or replace the signing key."""
+    """Get the public keys that verify the tenant's packages, or replace the signing keys."""
 
     permission_classes = (MayUseKeys,)
 
     @extend_schema(operation_id="update_keys", responses=UpdateKeysSerializer)
     def get(self, request: Request) -> Response:
-        key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
-        return Response({"keys": [signing_keys.jwk(key)] if key else []})
+        return Response({"keys": _public_keys()})
 
     @extend_schema(
         request=None,
@@ -242,8 +241,14 @@ class UpdateKeysView(APIView):
         " the new public key with their configuration.",
     )
     def post(self, request: Request) -> Response:
-        key = signing.replace_key(now=clock.now())
-        return Response({"keys": [signing_keys.jwk(key)]}, status.HTTP_201_CREATED)
+        signing.replace_key(now=clock.now())
+        return Response({"keys": _public_keys()}, status.HTTP_201_CREATED)
+
+
+def _public_keys() -> list[dict[str, str]]:
+    """Return the active keys, the Ed25519 key first."""
+    keys = UpdateSigningKey.objects.filter(replaced_at__isnull=True).order_by("-algorithm")
+    return [signing_keys.jwk(key) for key in keys]
 
 
 def store_uploaded_file(

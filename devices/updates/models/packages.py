@@ -131,7 +131,8 @@ class UpdateSigningKey(SigningKey):
     """A key that signs a tenant's packages.
 
     The public key is part of the configuration of each device. When the key is
-    replaced, all packages are signed again, so devices need one public key only.
+    replaced, all packages are signed again, so devices need one public key only. The stored
+    signatures are by Ed25519. Signatures by P-256 are made when a device asks.
     """
 
     purpose = "update signing keys"
@@ -140,9 +141,9 @@ class UpdateSigningKey(SigningKey):
         abstract = False
         constraints = (
             models.UniqueConstraint(
-                fields=("tenant",),
+                fields=("tenant", "algorithm"),
                 condition=Q(replaced_at__isnull=True),
-                name="one_key_signs_updates",
+                name="one_key_signs_packages",
             ),
         )
 

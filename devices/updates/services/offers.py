@@ -10,7 +10,9 @@ from django.db.models import Case, IntegerField, Value, When
 
 from core.weekly_times import State
 from devices.configurations.services.effective import document_of
+from devices.registry import signature_algorithms
 from devices.registry.models import Device, DeviceHardware, NextSteps
+from devices.remote_control.services import signing_keys
 from devices.updates.errors import DownloadsBusy, UpdateNotDue, UpdateNotFound
 from devices.updates.models import (
     Deployment,
@@ -46,12 +48,14 @@ EXCLUSION_MESSAGES = {
 class Offer:
     """An update that a device is offered, with the state of its maintenance window.
 
-    `order` is a signed instruction for this device (see `signing.order`).
+    `order` is a signed instruction for this device (see `signing.order`), and `signature` is that
+    of the package; empty without a package.
     """
 
     status: UpdateStatus
     window: State
     order: str
+    signature: str
 
     @property
     def not_before(self) -> datetime | None:
@@ -71,7 +75,7 @@ def current_offer(device: Device, *, now: datetime) -> Offer | None:
             reason = _exclusion_reason(row, device)
         if reason is None:
             window = _window(row.deployment, device, now)
-            return Offer(row, window, signing.order(row, _key(now), now=now))
+            return _signed(row, window, device, now)
         _end_excluded(row, reason, now)
     return None
 
@@ -141,13 +145,23 @@ def is_offered(row: UpdateStatus) -> bool:
     return state != Deployment.State.ABORTED
 
 
-def _key(now: datetime) -> UpdateSigningKey:
+def _signed(row: UpdateStatus, window: State, device: Device, now: datetime) -> Offer:
+    """Return an offer with signatures that the device can verify."""
+    algorithm = signature_algorithms.of_device(device)
+    key, package = _key(algorithm, now), row.package
+    signature = package.signature if package else ""
+    if package is not None and algorithm != signature_algorithms.EDDSA:
+        signature = signing.signature(package, key, now=now)
+    return Offer(row, window, signing.order(row, key, now=now), signature)
+
+
+def _key(algorithm: str, now: datetime) -> UpdateSigningKey:
     """Return the current signing key. Do not wait for a concurrent replacement of the key."""
-    key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
+    key = signing_keys.active(UpdateSigningKey, algorithm)
     if key is not None:
         return key
     with transaction.atomic():
-        return signing.current_key(now=now)
+        return signing.current_key(algorithm, now=now)
 
 
 def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:

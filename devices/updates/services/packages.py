@@ -143,7 +143,7 @@ def receive(
     name = package_files.store(package.pk, spooled)
     try:
         with transaction.atomic():
-            key = signing.current_key(now=now)
+            key = signing.create_keys(now=now)
             row = _lock_draft(package)
             transaction.on_commit(partial(package_files.delete, row.stored_name), robust=True)
             row.stored_name, row.uploaded_at = name, now

@@ -1,7 +1,7 @@
 """Sign packages and update orders with the tenant's key, so that devices can verify them.
 
-A signature is a JSON Web Signature in compact form (RFC 7515) by an Ed25519 key of the
-tenant (RFC 8037). It covers the hash of the file, so the file may come from anywhere.
+A signature is a JSON Web Signature in compact form (RFC 7515) by a key of the tenant: Ed25519
+(RFC 8037), or P-256 for devices that cannot verify Ed25519. It covers the hash of the file, so the file may come from anywhere.
 The public key is part of the configuration of every device.
 
 An update order is an instruction to one device to install an update.
@@ -15,6 +15,7 @@ from django.db import transaction
 
 from core import jws
 from devices.configurations.services import recalculation
+from devices.registry.signature_algorithms import ALGORITHMS, EDDSA
 from devices.remote_control.services import signing_keys
 from devices.updates.events import UpdateKeyReplaced
 from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey, UpdateStatus
@@ -24,28 +25,36 @@ from tenants.context import current_tenant_id
 ORDER_VALIDITY = timedelta(hours=1)  # then the device requests a new order
 
 
-def current_key(*, now: datetime) -> UpdateSigningKey:
+def current_key(algorithm: str = EDDSA, *, now: datetime) -> UpdateSigningKey:
     """Return the current tenant's signing key. Create a key if the tenant has none.
 
     Must run in a transaction. The key is not replaced before the transaction ends. A new
     key is published to the devices with their configurations.
     """
     signing_keys.lock_active_key(UpdateSigningKey)
-    if (key := _current()) is not None:
+    if (key := signing_keys.active(UpdateSigningKey, algorithm)) is not None:
         return key
     recalculation.request(now=now)
-    return signing_keys.current(UpdateSigningKey, now=now)
+    return signing_keys.current(UpdateSigningKey, algorithm, now=now)
+
+
+def create_keys(*, now: datetime) -> UpdateSigningKey:
+    """Create the missing keys of all algorithms, and return the Ed25519 key.
+
+    Must run in a transaction. Devices then have the keys before they are offered a package.
+    """
+    return {name: current_key(name, now=now) for name in ALGORITHMS}[EDDSA]
 
 
 def current_key_if_any() -> UpdateSigningKey | None:
     """Lock and return the current tenant's signing key; None if the tenant has no key."""
     signing_keys.lock_active_key(UpdateSigningKey)
-    return _current()
+    return signing_keys.active(UpdateSigningKey, EDDSA)
 
 
 @transaction.atomic
 def replace_key(*, now: datetime) -> UpdateSigningKey:
-    """Replace the tenant's signing key, and sign all packages again.
+    """Replace the tenant's signing keys, and sign all packages again.
 
     Devices get the new public key with their configurations.
     """
@@ -119,12 +128,11 @@ def reencrypt() -> dict[str, int]:
 
 
 def configuration_keys() -> dict[UUID, dict[str, Any]]:
-    """Return the public key as a part of device configurations, by tenant of the scope."""
-    keys = UpdateSigningKey.every_tenant.filter(replaced_at__isnull=True)
-    return {
-        key.tenant_id: {"update_keys": [signing_keys.jwk(key)]} for key in keys if key.tenant_id
-    }
-
-
-def _current() -> UpdateSigningKey | None:
-    return UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
+    """Return the public keys as a part of device configurations, by tenant of the scope."""
+    rows = UpdateSigningKey.every_tenant.filter(replaced_at__isnull=True)
+    published: dict[UUID, dict[str, Any]] = {}
+    for key in rows.order_by("-algorithm"):  # Ed25519 first
+        if key.tenant_id:
+            keys = published.setdefault(key.tenant_id, {"update_keys": []})["update_keys"]
+            keys.append(signing_keys.jwk(key))
+    return published
