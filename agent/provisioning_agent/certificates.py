@@ -7,6 +7,7 @@ from provisioning_agent.keys import DeviceKey, csr_pem
 from provisioning_agent.session import Session
 
 PATH = "/devices/me/certificate"
+ACKNOWLEDGE_PATH = f"{PATH}/acknowledge"
 
 
 async def follow(session: Session, key: DeviceKey, steps: dict[str, Any], name: str) -> None:
@@ -36,6 +37,6 @@ async def _store(session: Session, response: Response) -> None:
     session.state.certificate = response.body.get("certificate", "")
     session.state.chain = response.body.get("chain") or session.state.chain
     session.state.certificate_serial_number = serial_number
-    session.put("acknowledge", f"{PATH}/acknowledge", {"serial_number": serial_number})
+    session.put("acknowledge", ACKNOWLEDGE_PATH, {"serial_number": serial_number})
     session.save()
     await session.flush()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from provisioning_agent.certificates import ACKNOWLEDGE_PATH
 from provisioning_agent.http import Response
 from provisioning_agent.keys import DeviceKey, csr_pem
 from provisioning_agent.session import Session
@@ -104,5 +105,7 @@ def _accept(session: Session, response: Response) -> None:
     if certificate := response.body.get("certificate"):
         state.certificate = certificate.get("certificate", "")
         state.chain = certificate.get("chain", "")
-        state.certificate_serial_number = certificate.get("serial_number", "")
+        serial_number = certificate.get("serial_number", "")
+        state.certificate_serial_number = serial_number
+        session.put("acknowledge", ACKNOWLEDGE_PATH, {"serial_number": serial_number})
     session.save()

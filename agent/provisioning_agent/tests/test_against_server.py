@@ -60,6 +60,7 @@ def test_an_agent_registers_with_a_certificate_and_is_online(run: Run) -> None:
     certificate = DeviceCertificate.objects.get(device=device)
     assert certificate.serial_number == state.certificate_serial_number
     assert state.certificate.startswith("-----BEGIN CERTIFICATE")
+    assert certificate.confirmed_at is not None
 
 
 def test_a_restarted_agent_stays_the_same_device(run: Run) -> None:
