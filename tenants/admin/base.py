@@ -338,7 +338,12 @@ def confirmed_action(
 
 
 def secret_page(
-    admin: ModelAdmin, request: HttpRequest, *, title: str, secrets: dict[str, str]
+    admin: ModelAdmin,
+    request: HttpRequest,
+    *,
+    title: str,
+    secrets: dict[str, str],
+    template: str = "portal/secret.html",
 ) -> HttpResponse:
     """Return a page that shows new secrets once. The page must not be cached."""
     context = {
@@ -348,7 +353,7 @@ def secret_page(
         "secrets": secrets,
         "back": list_url(admin),
     }
-    response = TemplateResponse(request, "portal/secret.html", context)
+    response = TemplateResponse(request, template, context)
     response["Cache-Control"] = "no-store"
     return response
 

@@ -6,13 +6,16 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from accounts.admin.issued_tokens import IssuedTokenAdmin
+from devices.registry.admin.device_owner import DeviceOwnerPage
 from devices.registry.admin.forms import EnrollmentTokenForm
 from devices.registry.models import EnrollmentToken
 
 
 @admin.register(EnrollmentToken)
-class EnrollmentTokenAdmin(IssuedTokenAdmin):
+class EnrollmentTokenAdmin(DeviceOwnerPage, IssuedTokenAdmin):
     """The admin class of the tokens with which devices register themselves."""
+
+    template_of_new_token = "portal/enrollment_secret.html"
 
     list_display = (
         "name",
