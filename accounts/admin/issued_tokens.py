@@ -25,7 +25,7 @@ class IssuedTokenAdmin(PortalAdmin):
 
     ordering: Any = ("-created_at",)
     actions: Any = ("revoke_selected",)
-    template_of_new_token = "portal/secret.html"
+    created_page = "portal/secret.html"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None and super().has_change_permission(request)
@@ -38,9 +38,7 @@ class IssuedTokenAdmin(PortalAdmin):
     ) -> HttpResponse:
         title = f"New {self.opts.verbose_name}"
         secrets = {obj.name: obj.__dict__.pop("shown_once")}
-        return secret_page(
-            self, request, title=title, secrets=secrets, template=self.template_of_new_token
-        )
+        return secret_page(self, request, title=title, secrets=secrets, template=self.created_page)
 
     @display(
         description="State", label={"usable": "success", "expired": "warning", "revoked": "danger"}

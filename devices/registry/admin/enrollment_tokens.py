@@ -15,7 +15,7 @@ from devices.registry.models import EnrollmentToken
 class EnrollmentTokenAdmin(DeviceOwnerPage, IssuedTokenAdmin):
     """The admin class of the tokens with which devices register themselves."""
 
-    template_of_new_token = "portal/enrollment_secret.html"
+    created_page = "portal/enrollment_secret.html"
 
     list_display = (
         "name",

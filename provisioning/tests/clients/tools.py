@@ -48,9 +48,14 @@ def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None =
     return done.stdout
 
 
-def generate(folder: Path, generator: str, **properties: Any) -> None:
-    """Write a client with openapi-generator."""
-    parts = "apiTests=false,modelTests=false,apiDocs=false,modelDocs=false"
+def generate(folder: Path, generator: str, *, parts: str = "", **properties: Any) -> None:
+    """Write a client with openapi-generator.
+
+    Args:
+        parts: only these parts, such as `models`.
+    """
+    parts += ",apiTests=false,modelTests=false,apiDocs=false,modelDocs=false"
+    parts = parts.strip(",")
     joined = ",".join(f"{name}={value}" for name, value in properties.items())
     command: Command = ["generate", "-i", document.PATH, "-g", generator, "-o", folder]
     command += ["--global-property", parts, "--additional-properties", joined]
@@ -79,28 +84,44 @@ def class_path(*folders: Path) -> str:
     return os.pathsep.join(str(path) for path in (*folders, *jars))
 
 
-def kotlin(folder: Path) -> Command:
-    """Generate and compile the Kotlin client with its program. Return the program's command."""
-    generate(
-        folder / "kotlin",
-        "kotlin",
-        library="jvm-okhttp4",
-        serializationLibrary="gson",
-        dateLibrary="string",
-        packageName="provisioning.client",
-        sourceFolder="src",
-        enumPropertyNaming="UPPERCASE",
-    )
-    sources = folder / "kotlin" / "src"
-    infrastructure = sources / "provisioning" / "client" / "infrastructure"
-    (infrastructure / "ResponseExtensions.kt").unlink()  # of okhttp's responses
-    for stand_in in (STAND_INS / "kotlin").glob("*.kt"):
-        shutil.copy(stand_in, infrastructure)
+KOTLIN_OPTIONS = {
+    "library": "jvm-okhttp4",
+    "serializationLibrary": "gson",
+    "dateLibrary": "string",
+    "packageName": "provisioning.client",
+    "sourceFolder": "src",
+    "enumPropertyNaming": "UPPERCASE",
+}
+
+
+def use_old_names(sources: Path) -> None:
+    """Adapt generated models to the Kotlin that Debian has."""
     for model in (sources / "provisioning" / "client" / "models").glob("*.kt"):
         text = model.read_text()
         for new, old in KOTLIN_NAMES.items():
             text = text.replace(new, old)
         model.write_text(text)
+
+
+def kotlin_agent(folder: Path) -> Command:
+    """Generate the models and compile them with the Kotlin agent. Return the agent's command."""
+    generate(folder / "models", "kotlin", parts="models", **KOTLIN_OPTIONS)
+    sources = folder / "models" / "src"
+    use_old_names(sources)
+    command: Command = ["kotlinc", "-nowarn", "-cp", class_path(), "-d", "classes", sources]
+    run(*command, BASE / "agent" / "kotlin" / "src", cwd=folder)
+    return ["java", "-cp", class_path(folder / "classes"), "provisioning.agent.MainKt"]
+
+
+def kotlin(folder: Path) -> Command:
+    """Generate and compile the Kotlin client with its program. Return the program's command."""
+    generate(folder / "kotlin", "kotlin", **KOTLIN_OPTIONS)
+    sources = folder / "kotlin" / "src"
+    infrastructure = sources / "provisioning" / "client" / "infrastructure"
+    (infrastructure / "ResponseExtensions.kt").unlink()  # of okhttp's responses
+    for stand_in in (STAND_INS / "kotlin").glob("*.kt"):
+        shutil.copy(stand_in, infrastructure)
+    use_old_names(sources)
     shutil.copy(PROGRAMS / "TwelveCalls.kt", sources)
     command = ["kotlinc", "-nowarn", "-cp", class_path(), "-d", "classes", "src"]
     run(*command, cwd=folder / "kotlin")
