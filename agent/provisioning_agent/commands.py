@@ -79,7 +79,9 @@ class Commands:
         """Return True if there may be more commands."""
         state = self.session.state
         before = state.last_sequence
-        response = await self.session.call("commands", "GET", f"{PATH}?after={before}")
+        # The keys come with the commands, so that a device does not depend on a second request.
+        keys = "" if self._has_keys() else "&keys=true"
+        response = await self.session.call("commands", "GET", f"{PATH}?after={before}{keys}")
         if response.error_code == "sequence_ahead":  # the server has another record of the device
             state.last_sequence = 0
             self.session.save()
@@ -87,6 +89,8 @@ class Commands:
         if response.status != 200:
             return False
         try:
+            if response.body.get("keys"):
+                self._keep_keys(response.body)
             for item in response.body["results"]:
                 await self._accept(item["signed"])
         except KeysUnavailable:
@@ -122,7 +126,7 @@ class Commands:
             KeysUnavailable: it cannot be verified now.
         """
         state, now = self.session.state, self.session.server_time()
-        if not state.command_keys or state.command_keys_until <= now:
+        if not self._has_keys():
             await self._fetch_keys()
         try:
             try:
@@ -139,26 +143,39 @@ class Commands:
         return claims
 
     async def _fetch_keys(self) -> None:
-        """Fetch the keys that verify commands, and check their endorsement.
+        """Fetch the keys that verify commands.
+
+        Raises:
+            KeysUnavailable: the keys cannot be fetched, or are not endorsed.
+        """
+        response = await self.session.call("keys", "GET", KEYS_PATH)
+        if response.status != 200:
+            raise KeysUnavailable
+        self._keep_keys(response.body)
+
+    def _has_keys(self) -> bool:
+        """Return whether there are keys whose endorsement has not ended."""
+        state = self.session.state
+        return bool(state.command_keys) and state.command_keys_until > self.session.server_time()
+
+    def _keep_keys(self, answer: dict[str, Any]) -> None:
+        """Check the endorsement of `keys` in an answer, and keep them.
 
         A device without a certificate has to trust its TLS connection. A server without access
         to the key of its CA endorses nothing; then the device goes on with the keys it has.
 
         Raises:
-            KeysUnavailable: the keys cannot be fetched, or are not endorsed.
+            KeysUnavailable: the keys are not endorsed.
         """
         state = self.session.state
-        response = await self.session.call("keys", "GET", KEYS_PATH)
-        if response.status != 200:
-            raise KeysUnavailable
-        keys, until = response.body["keys"], math.inf
-        if response.body["endorsement"] is None and state.command_keys:
+        keys, until = answer["keys"], math.inf
+        if answer["endorsement"] is None and state.command_keys:
             state.command_keys_until = self.session.server_time() + KEPT_SECONDS
             return
         if state.chain:
             try:
                 until = endorsed_until(
-                    response.body["endorsement"], keys, chain=state.chain, device_id=state.device_id
+                    answer["endorsement"], keys, chain=state.chain, device_id=state.device_id
                 )
             except SignatureInvalid as error:
                 self.session.http.observe("keys rejected", NO_RESPONSE, 0)

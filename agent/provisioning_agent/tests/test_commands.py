@@ -41,6 +41,7 @@ class Server(Http):
         self.commands: list[dict[str, Any]] = []
         self.answers: list[tuple[str, str]] = []
         self.rejected: list[str] = []
+        self.sends_keys = True  # together with the commands
         keys = signing.key_set(now=NOW)
         endorsement = signing.endorsement(keys, device=device, now=NOW)
         self.keys: dict[str, Any] = {"keys": keys, "endorsement": endorsement}
@@ -60,9 +61,10 @@ class Server(Http):
         self, kind: str, method: str, path: str, body: Any = None, **options: Any
     ) -> Response:
         if kind == "commands":
-            after = int(path.partition("after=")[2])
+            after = int(path.partition("after=")[2].partition("&")[0])
             new_commands = [row for row in self.commands if row["sequence"] > after]
-            return Response(200, {"results": new_commands})
+            keys = self.keys if "keys=true" in path and self.sends_keys else {}
+            return Response(200, {"results": new_commands, **keys})
         if kind == "keys":
             return Response(200, self.keys)
         self.answers.append((path.split("/")[-2], body["status"]))
@@ -108,9 +110,11 @@ class TestVerification:
         return Server(device)
 
     @pytest.mark.parametrize("has_certificate", [False, True])
+    @pytest.mark.parametrize("sends_keys", [False, True])
     def test_a_valid_command_is_executed(
-        self, server: Server, command: CommandHistory, has_certificate: bool
+        self, server: Server, command: CommandHistory, has_certificate: bool, sends_keys: bool
     ) -> None:
+        server.sends_keys = sends_keys
         agent = Agent(server, has_certificate=has_certificate)
         server.add_command(command)
 

@@ -1,5 +1,6 @@
 """Device API endpoints of remote control."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,9 +20,11 @@ from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.parsers import DeviceJSONParser
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.device_messages import read_device_message
+from devices.registry.models import Device
 from devices.remote_control.api.serializers import (
     AfterParameters,
     AnswerFields,
+    KeysParameters,
     MyCommandsSerializer,
     MyKeySetSerializer,
     ScreenshotSerializer,
@@ -37,6 +40,11 @@ AFTER = OpenApiParameter(
     {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE},
     description="The sequence number of the last command that the device has seen.",
 )
+KEYS = OpenApiParameter(
+    "keys",
+    {"type": "string", "enum": ["true", "false"]},
+    description="Return the endorsed keys together with the commands, if there are any.",
+)
 CONTROLLED = Limit("controlled_device")  # gestures, such as taps, come in quick succession
 STREAM_HEADER = "X-Command-Stream"  # identifies the device to the push server
 
@@ -45,20 +53,22 @@ class MyCommandsView(APIView):
     """Return the commands that the calling device has not seen.
 
     `after` is the last sequence number that the device has seen. Commands up to `after` are
-    marked as delivered.
+    marked as delivered. With `keys=true`, the response also contains the keys that verify the
+    commands, endorsed for this device, so that no further request is needed.
     """
 
     permission_classes = (IsDevice,)
     caller_limit = CONTROLLED
     content_negotiation_class = SingleFormatNegotiation
 
-    @extend_schema(parameters=[AFTER], responses=MyCommandsSerializer)
+    @extend_schema(parameters=[AFTER, KEYS], responses=MyCommandsSerializer)
     def get(self, request: Request) -> Response:
-        device, now = calling_device(request), clock.now()
+        device, now, wants_keys = calling_device(request), clock.now(), _wants_keys(request)
         rows = fetching.fetch(device=device, after=_after(request), now=now)
         key = signing.current_key(device=device, now=now) if rows else None
         results = [_signed(row, key) for row in rows if key is not None]
-        return Response({"results": results}, headers={"Cache-Control": "no-store"})
+        keys = _endorsed_keys(device, now) if wants_keys and rows else {}
+        return Response({"results": results, **keys}, headers={"Cache-Control": "no-store"})
 
 
 class MyAnswerView(APIView):
@@ -89,12 +99,8 @@ class MyCommandKeysView(APIView):
 
     @extend_schema(responses=MyKeySetSerializer)
     def get(self, request: Request) -> Response:
-        device, now = calling_device(request), clock.now()
-        keys = signing.key_set(now=now, device=device)
-        endorsement = signing.endorsement(keys, device=device, now=now)
-        return Response(
-            {"keys": keys, "endorsement": endorsement}, headers={"Cache-Control": "no-store"}
-        )
+        keys = _endorsed_keys(calling_device(request), clock.now())
+        return Response(keys, headers={"Cache-Control": "no-store"})
 
 
 class MyStreamView(APIView):
@@ -201,6 +207,19 @@ def _after(request: Request) -> int:
         parameters.is_valid(raise_exception=True)
         after = int(parameters.validated_data["after"])
     return after
+
+
+def _wants_keys(request: Request) -> bool:
+    """Return whether the device asks for the keys together with its commands."""
+    parameters = KeysParameters(data=request.query_params.dict())
+    parameters.is_valid(raise_exception=True)
+    return bool(parameters.validated_data["keys"] == "true")
+
+
+def _endorsed_keys(device: Device, now: datetime) -> dict[str, Any]:
+    """Return the keys that verify the commands of a device, and their endorsement by a CA."""
+    keys = signing.key_set(now=now, device=device)
+    return {"keys": keys, "endorsement": signing.endorsement(keys, device=device, now=now)}
 
 
 def _signed(row: CommandHistory, key: CommandSigningKey) -> dict[str, Any]:

@@ -300,11 +300,27 @@ class MyCommandsSerializer(serializers.Serializer[Any]):
     results = MyCommandSerializer(
         many=True, help_text=f"Ordered by sequence number, at most {fetching.MAX_COMMANDS}."
     )
+    keys = serializers.ListField(
+        child=serializers.DictField(child=serializers.CharField()),
+        required=False,
+        help_text="With `keys=true`: the public keys that verify the commands.",
+    )
+    endorsement = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="With `keys=true`: the same keys in a JWS that is signed by a CA.",
+    )
 
 
 class SequenceSerializer(serializers.Serializer[Any]):
     sequence = serializers.IntegerField(help_text="Sequence number of the device's last command.")
     update_waiting = serializers.BooleanField()
+
+
+class KeysParameters(serializers.Serializer[Any]):
+    """The `keys` query parameter."""
+
+    keys = serializers.ChoiceField(choices=("true", "false"), default="false")
 
 
 class AfterParameters(serializers.Serializer[Any]):

@@ -146,6 +146,20 @@ def test_a_device_that_knows_only_es256_gets_commands_and_keys_of_this_algorithm
     assert signing.current_key(now=now).algorithm == "EdDSA"  # for the other devices
 
 
+def test_a_fetch_can_contain_the_endorsed_keys(
+    device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
+) -> None:
+    client = as_device(device)
+
+    inline = client.get("/devices/me/commands?keys=true").json()
+
+    separate = client.get("/devices/me/command-keys").json()
+    assert inline["keys"] == separate["keys"]
+    assert claims(inline["endorsement"])["aud"] == str(device.pk)
+    assert "keys" not in client.get("/devices/me/commands").json()
+    assert client.get("/devices/me/commands?keys=maybe").status_code == 400
+
+
 def test_replacing_the_keys_replaces_those_of_both_algorithms(
     device: Device, now: datetime
 ) -> None:
