@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from devices.registry.models import Device
+from devices.registry.services import pairing
 from devices.registry.services.credentials import create_enrollment_token
 from provisioning.var import BASE
 from provisioning_agent.options import machine_serial_number
 from tenants.context import tenant_scope
 from tenants.models import Tenant
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(BASE / "agent")}
 
 
 @pytest.fixture
@@ -23,10 +26,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "agent.toml"
 
 
+def command_line(file: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "provisioning_agent", "--config", str(file), *arguments]
+
+
 def run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "provisioning_agent", "--config", str(file), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(BASE / "agent")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    line = command_line(file, *arguments)
+    return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
 
 
 def write(file: Path, text: str) -> None:
@@ -50,6 +56,27 @@ def test_enroll_registers_the_device_once(file: Path, tenant: Tenant, live_serve
     assert second.stdout == f"already enrolled as device {device.pk}\n"
     status = json.loads(run(file, "status", "--json").stdout)
     assert (status["device_id"], status["enrolled"]) == (str(device.pk), True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enroll_with_a_code_waits_for_the_approval_of_a_member(
+    file: Path, tenant: Tenant, live_server: Any, settings: Any
+) -> None:
+    settings.RATES = dict.fromkeys(settings.RATES)
+    write(file, f'url = "{live_server.url}"\n[identity]\nserial_number = "AX3-0042-1187"\n')
+    process = subprocess.Popen(
+        command_line(file, "enroll", "--pair"), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+
+    code = process.stdout.readline().split()[3]
+    now = datetime.now(UTC)
+    found = pairing.find(code, now=now)
+    with tenant_scope(tenant.pk):
+        device = pairing.approve(pairing_id=found.pk, name="Lobby", tags=[], now=now)
+    output, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (0, f"enrolled as device {device.pk}\n")
 
 
 def test_status_of_a_new_device_is_readable(file: Path) -> None:
