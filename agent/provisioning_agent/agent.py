@@ -139,6 +139,8 @@ class Agent:
         )
         if response.is_success:
             return 0.0
+        if response.error_code == certificates.KEY_IN_USE:
+            self.parts.key.replace()
         self.push.stop()
         if response.is_temporary:
             return max(response.retry_after, self._backoff.pause())

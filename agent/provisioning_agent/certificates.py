@@ -7,6 +7,7 @@ from provisioning_agent.keys import DeviceKey, csr_pem
 from provisioning_agent.session import Session
 
 PATH = "/devices/me/certificate"
+KEY_IN_USE = "key_in_use"  # the key was compromised, or another device has it
 ACKNOWLEDGE_PATH = f"{PATH}/acknowledge"
 
 
@@ -25,7 +26,10 @@ async def follow(session: Session, key: DeviceKey, steps: dict[str, Any], name: 
     current = steps.get("certificate_serial_number")
     if steps.get("certificate_renewal_due") or current is None:
         body = {"csr": csr_pem(key, common_name=name)}
-        await _store(session, await session.call("renew", "POST", PATH, body))
+        response = await session.call("renew", "POST", PATH, body)
+        if response.error_code == KEY_IN_USE:
+            key.replace()  # the next connect sends a CSR for the new key
+        await _store(session, response)
     elif current != session.state.certificate_serial_number:
         await _store(session, await session.call("certificate", "GET", PATH))
 

@@ -23,6 +23,9 @@ class DeviceKey(Protocol):
     def private_key(self) -> ec.EllipticCurvePrivateKey:
         """Return the key. It is created at the first use. Raises KeyUnavailable."""
 
+    def replace(self) -> None:
+        """Create a new key, because the server refuses this one. Raises KeyUnavailable."""
+
 
 class MemoryKey:
     """A given key, for simulations and tests."""
@@ -32,6 +35,9 @@ class MemoryKey:
 
     def private_key(self) -> ec.EllipticCurvePrivateKey:
         return self._key
+
+    def replace(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
 
 
 class FileKey:
@@ -50,6 +56,9 @@ class FileKey:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise KeyUnavailable(f"{self.path} contains no elliptic curve key.")
         return key
+
+    def replace(self) -> None:
+        self._create()
 
     def _create(self) -> ec.EllipticCurvePrivateKey:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -76,27 +85,32 @@ class Pkcs11Key:
 
     def __init__(self, *, module: str, token: str, label: str, pin: str) -> None:
         self.module, self.token, self.label, self.pin = module, token, label, pin
-        self._loaded: _TokenKey | None = None  # a token has one session for a user
+        self._loaded: _TokenKey | None = None
+        self._session: Any = None
 
     def private_key(self) -> ec.EllipticCurvePrivateKey:
         if self._loaded is None:
             self._loaded = self._load()
         return self._loaded
 
-    def _load(self) -> "_TokenKey":
+    def replace(self) -> None:
+        self._loaded = self._load(replace=True)
+
+    def _load(self, *, replace: bool = False) -> "_TokenKey":
         try:
             import pkcs11
         except ImportError as error:
             raise KeyUnavailable("The package python-pkcs11 is not installed.") from error
         try:
-            token = pkcs11.lib(self.module).get_token(token_label=self.token)
-            session = token.open(rw=True, user_pin=self.pin)
-            return _TokenKey(self._key_pair(session))
+            if self._session is None:  # a token has one session for a user
+                token = pkcs11.lib(self.module).get_token(token_label=self.token)
+                self._session = token.open(rw=True, user_pin=self.pin)
+            return _TokenKey(self._key_pair(self._session, replace=replace))
         except (pkcs11.PKCS11Error, RuntimeError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise KeyUnavailable(f"The token {self.token}: {reason}") from error
 
-    def _key_pair(self, session: Any) -> tuple[Any, Any]:
+    def _key_pair(self, session: Any, *, replace: bool) -> tuple[Any, Any]:
         """Return the private and the public key. They are created at the first use."""
         import pkcs11
         from pkcs11.util.ec import encode_named_curve_parameters
@@ -106,12 +120,17 @@ class Pkcs11Key:
             private, public = (
                 session.get_key(object_class=kind, label=self.label) for kind in kinds
             )
+            if not replace:
+                return private, public
+            private.destroy()
+            public.destroy()
         except pkcs11.NoSuchKey:
-            curve = encode_named_curve_parameters("secp256r1")
-            parameters = session.create_domain_parameters(
-                pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: curve}, local=True
-            )
-            public, private = parameters.generate_keypair(store=True, label=self.label)
+            pass
+        curve = encode_named_curve_parameters("secp256r1")
+        parameters = session.create_domain_parameters(
+            pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: curve}, local=True
+        )
+        public, private = parameters.generate_keypair(store=True, label=self.label)
         return private, public
 
 

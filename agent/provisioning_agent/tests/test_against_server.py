@@ -272,6 +272,21 @@ def test_a_renewed_certificate_is_stored_and_acknowledged(run: Run) -> None:
     assert (renewed.replaces, renewed.confirmed_at is not None) == (first, True)
 
 
+def test_a_compromised_key_is_replaced(run: Run) -> None:
+    first = run().certificate_serial_number
+    certificate = DeviceCertificate.objects.get(serial_number=first)
+    service = CertificateManagementService()
+    service.revoke_certificate(
+        certificate, reason=DeviceCertificate.Reason.KEY_COMPROMISE, now=datetime.now(UTC)
+    )
+
+    state = run(steps=3)
+
+    renewed = DeviceCertificate.objects.get(status="active")
+    assert renewed.serial_number == state.certificate_serial_number
+    assert renewed.public_key_digest != certificate.public_key_digest
+
+
 def begin_rollout(tenant: Tenant, folder: Path) -> Any:
     """Offer version 2.0.0 to all devices of a tenant."""
     now = datetime.now(UTC)

@@ -56,6 +56,15 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield softhsm_library()
 
 
+def test_a_replaced_key_is_another_one(tmp_path: Path) -> None:
+    key = FileKey(tmp_path / "device.key")
+    first = key.private_key().public_key().public_numbers()
+
+    key.replace()
+
+    assert key.private_key().public_key().public_numbers() != first
+
+
 @requires_tools("softhsm2-util")
 def test_a_wrong_pin_is_an_error_of_the_token(token: str) -> None:
     key = Pkcs11Key(module=token, token="device", label="device", pin="9999")
@@ -73,3 +82,7 @@ def test_a_key_in_a_token_is_created_once_and_signs_the_csr(token: str) -> None:
     assert all(csr.is_signature_valid for csr in requests)
     first, second = (csr.public_key() for csr in requests)
     assert first == second
+    key.replace()
+    replaced = x509.load_pem_x509_csr(csr_pem(key, common_name="x").encode())
+    assert replaced.is_signature_valid
+    assert replaced.public_key() != first
