@@ -189,6 +189,10 @@ class Agent:
         name = self.parts.identity.common_name
         await certificates.follow(self.session, self.parts.key, steps, name)
 
+    async def change_setting(self, key: str, value: Any) -> None:
+        """Change a setting at the device, see `configuration.change_setting`."""
+        await configuration.change_setting(self.session, key, value)
+
     async def _apply_configuration(self) -> None:
         await configuration.apply_configuration(self.session, self.hooks)
 

@@ -1,5 +1,6 @@
 """An agent does everything that a running server wants it to do."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from certificates.services.certificate_management import CertificateManagementSe
 from devices.configurations.models import ReportedConfiguration
 from devices.configurations.tests.documents import save_for_tenant
 from devices.metrics.models import DeviceMetrics
+from devices.preferences.models import DeviceSettings
 from devices.preferences.services import definitions
 from devices.registry.models import Device, DeviceHardware
 from devices.registry.services.credentials import create_enrollment_token
@@ -19,6 +21,7 @@ from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.tests.remote_control import create_member, issue_command, picture
 from devices.updates.models import UpdateStatus
 from devices.updates.tests import rollouts
+from provisioning_agent.configuration import SettingRefused
 from provisioning_agent.hooks import HookResult, Hooks
 from provisioning_agent.tests.agents import build_agent, run_steps
 from tenants.context import tenant_scope
@@ -123,6 +126,38 @@ def test_a_hook_applies_the_settings(run: Run, tenant: Tenant) -> None:
     run(hooks, steps=2)
 
     assert seen == [{"settings": {"font_size": 5}}]
+
+
+def test_the_person_at_the_device_changes_a_setting(
+    run: Run, tenant: Tenant, tmp_path: Path, live_server: Any
+) -> None:
+    with tenant_scope(tenant.pk):
+        for key, may_write in (("font_size", True), ("volume", False)):
+            definitions.define(
+                key=key,
+                kind="integer",
+                default=5,
+                device_may_write=may_write,
+                now=datetime.now(UTC),
+            )
+    run()
+    agent = build_agent(tmp_path / "agent", live_server.url)
+
+    async def change() -> None:
+        try:
+            await agent.change_setting("font_size", 7)
+            await agent.change_setting("font_size", 7)  # whose first response was lost
+            with pytest.raises(SettingRefused, match="setting_not_writable"):
+                await agent.change_setting("volume", 7)
+            with pytest.raises(SettingRefused, match="unknown_setting"):
+                await agent.change_setting("colour", 7)
+        finally:
+            await agent.parts.http.close()
+
+    asyncio.run(change())
+
+    setting = DeviceSettings.every_tenant.get()
+    assert (setting.key, setting.value, setting.by_device) == ("font_size", 7, True)
 
 
 def send(tenant: Tenant, type_: str, **parameters: Any) -> CommandHistory:
