@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 JITTER = 0.1  # share of each pause, so that devices do not connect all at once
 DEFAULT_INTERVAL = 60.0  # seconds, if the server names none
 SAMPLE_INTERVAL = 300.0  # seconds
-OLDEST_TIME = 1_750_000_000  # seconds since 1970; a clock before this time is not set
+MAX_EARLY = 500  # samples that are kept in memory until the first connect
 REFUSED_PAUSE = 300.0  # seconds after a registration that a member has to decide
 
 
@@ -84,6 +84,9 @@ class Agent:
         )
         self._backoff = Backoff(5.0, 60.0, parts.random)
         self._measured_at = -parts.sample_interval
+        self._connecting, self._configuring = asyncio.Lock(), asyncio.Lock()
+        self._early: list[tuple[float, dict[str, Any]]] = []  # samples before the first connect
+        self._knows_time = False  # that of the server
         self.status = "new"  # then registering, online, quarantined or unreachable
 
     @property
@@ -152,6 +155,10 @@ class Agent:
         Returns:
             None if there was no usable response.
         """
+        async with self._connecting:
+            return await self._connect()
+
+    async def _connect(self) -> float | None:
         versions = await self._versions()
         body = {name: value for name, value in versions.items() if value}
         if boot := self.parts.boot_id():
@@ -163,6 +170,8 @@ class Agent:
         answer = response.body
         server_time = datetime.fromisoformat(answer["server_time"].replace("Z", "+00:00"))
         self.session.clock_offset = server_time.timestamp() - self.parts.now()
+        self._knows_time = True
+        self._store_early()
         self.status = "quarantined" if answer["quarantined"] else "online"
         if answer["quarantined"]:
             self.push.stop()
@@ -175,6 +184,8 @@ class Agent:
         state = self.session.state
         if self.parts.use_push and steps.get("command_stream"):
             self.push.start(steps["command_stream"])
+        name = self.parts.identity.common_name
+        await certificates.follow(self.session, self.parts.key, steps, name)
         version = steps.get("configuration_version")
         is_new = version != state.configuration_version
         if version and (is_new or steps.get("configuration_waiting")):
@@ -186,15 +197,14 @@ class Agent:
             await self.commands.fetch()
         if steps.get("update_waiting"):
             self.updates.start_check()
-        name = self.parts.identity.common_name
-        await certificates.follow(self.session, self.parts.key, steps, name)
 
     async def change_setting(self, key: str, value: Any) -> None:
         """Change a setting at the device, see `configuration.change_setting`."""
         await configuration.change_setting(self.session, key, value)
 
     async def _apply_configuration(self) -> None:
-        await configuration.apply_configuration(self.session, self.hooks)
+        async with self._configuring:  # an update may need the keys in it, too
+            await configuration.apply_configuration(self.session, self.hooks)
 
     async def current_identity(self) -> Identity:
         """Return the identity with the versions that run now."""
@@ -220,12 +230,18 @@ class Agent:
         now = self.parts.now()
         if 0 <= now - self._measured_at < self.parts.sample_interval:
             return
-        if now < OLDEST_TIME and not self.session.clock_offset:
-            return  # a device without a clock, which has not heard the server's time yet
         self._measured_at = now
-        values = self.parts.measure()
-        if values:
-            self.parts.spool.add({"recorded_at": _utc_text(self.session.server_time()), **values})
+        if values := self.parts.measure():
+            self._early = [*self._early[-MAX_EARLY:], (now, values)]
+        self._store_early()
+
+    def _store_early(self) -> None:
+        """Store samples with the time of the server. Before the first connect it is not known."""
+        while self._knows_time and self._early:
+            at, values = self._early[0]
+            recorded_at = _utc_text(at + self.session.clock_offset)
+            self.parts.spool.add({"recorded_at": recorded_at, **values})
+            del self._early[0]
 
     async def _send_samples(self) -> None:
         """Send all samples of the spool. They are removed when the server has stored them."""
@@ -233,7 +249,7 @@ class Agent:
             sent_at = _utc_text(self.session.server_time())
             body = {"sent_at": sent_at, "samples": samples}
             response = await self.session.call("metrics", "POST", "/devices/metrics", body)
-            if response.is_temporary or response.status in {401, 403}:
+            if not response.is_final:
                 return
             self.parts.spool.remove_oldest()
 

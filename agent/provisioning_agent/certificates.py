@@ -38,6 +38,8 @@ async def _store(session: Session, response: Response) -> None:
     if not response.is_success:
         return
     serial_number = response.body["serial_number"]
+    if not session.state.chain:
+        session.state.command_keys_until = 0.0  # from now on, a CA must have endorsed them
     session.state.certificate = response.body.get("certificate", "")
     session.state.chain = response.body.get("chain") or session.state.chain
     session.state.certificate_serial_number = serial_number

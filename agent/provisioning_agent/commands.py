@@ -1,7 +1,7 @@
 """Fetch, verify and execute commands, and answer them once."""
 
 import asyncio
-import math
+import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,8 @@ from provisioning_agent.signatures import (
 PATH = "/devices/me/commands"
 KEYS_PATH = "/devices/me/command-keys"
 UPLOAD_ATTEMPTS = 5
-KEPT_SECONDS = 3600.0  # for keys whose endorsement the server cannot renew
+KEPT_SECONDS = 3600.0  # for keys that no CA has endorsed
+REBOOT_SECONDS = 300.0  # after which a device that still runs has not restarted
 INTERRUPTED = "The agent was interrupted while it executed the command."
 NOT_RESTARTED = "The device did not restart."
 
@@ -57,21 +58,30 @@ class Commands:
         self._fetching = asyncio.Lock()
 
     def recover(self) -> None:
-        """Answer the command that was being executed when the agent stopped."""
+        """Answer the command that was being executed when the agent or its task was stopped.
+
+        The agent itself was restarted, so `restart` has succeeded.
+        """
         command = self.session.state.command
         if command is None:
             return
-        if command["type"] != "reboot":
-            answer = {"status": "failed", "reason": INTERRUPTED}
-        elif command["boot_id"] != self.boot_id():
+        answer = {"status": "failed", "reason": INTERRUPTED}
+        if command["type"] == "restart":
             answer = {"status": "succeeded"}
-        else:
-            answer = {"status": "failed", "reason": NOT_RESTARTED}
+        elif command["type"] == "reboot":
+            answer = self._reboot_answer(command["boot_id"])
         self._finish(command["id"], answer)
+
+    def _reboot_answer(self, boot_id: str) -> dict[str, Any]:
+        """Return the answer to a reboot that began with this id of the operating system."""
+        if self.boot_id() != boot_id:
+            return {"status": "succeeded"}
+        return {"status": "failed", "reason": NOT_RESTARTED}
 
     async def fetch(self) -> None:
         """Fetch and execute all waiting commands, in the order of their sequence numbers."""
         async with self._fetching:
+            self.recover()  # a command whose task was cancelled, for example by a quarantine
             while await self._fetch_some():
                 pass
 
@@ -103,13 +113,23 @@ class Commands:
         except CommandRejected:
             self.session.http.observe("command rejected", NO_RESPONSE, 0)
             return
-        state, command = self.session.state, {"id": claims["jti"], "type": claims["type"]}
-        state.last_sequence = claims["sequence"]
-        state.command = {**command, "boot_id": self.boot_id()}
-        self.session.save()
+        self._note(claims)
         answer = await self._execute(claims)
         self._finish(claims["jti"], answer)
         await self.session.flush()
+
+    def _note(self, claims: dict[str, Any]) -> None:
+        """Save that the command is being executed. If the disk is full, it is not executed."""
+        state = self.session.state
+        before = state.last_sequence
+        state.last_sequence = claims["sequence"]
+        command = {"id": claims["jti"], "type": claims["type"], "boot_id": self.boot_id()}
+        state.command = command
+        try:
+            self.session.save()
+        except OSError:
+            state.last_sequence, state.command = before, None
+            raise
 
     def _finish(self, command_id: str, answer: dict[str, Any] | None) -> None:
         """Note the answer together with the end of the command."""
@@ -168,7 +188,7 @@ class Commands:
             KeysUnavailable: the keys are not endorsed.
         """
         state = self.session.state
-        keys, until = answer["keys"], math.inf
+        keys, until = answer["keys"], self.session.server_time() + KEPT_SECONDS
         if answer["endorsement"] is None and state.command_keys:
             state.command_keys_until = self.session.server_time() + KEPT_SECONDS
             return
@@ -182,9 +202,7 @@ class Commands:
                 raise KeysUnavailable from error
             if until <= self.session.server_time():
                 raise KeysUnavailable
-        # JSON has no infinity, and the state is a JSON file.
-        state.command_keys = keys
-        state.command_keys_until = until if until != math.inf else 1e12
+        state.command_keys, state.command_keys_until = keys, until
         self.session.save()
 
     async def _execute(self, claims: dict[str, Any]) -> dict[str, Any] | None:
@@ -198,7 +216,19 @@ class Commands:
         if type_ in {"reboot", "restart"} and self.hooks.exists(f"command-{type_}"):
             path = f"{PATH}/{claims['jti']}/answer"
             await self.session.call("answer", "POST", path, {"status": "running"})
-        return _answer(await self.hooks.run(f"command-{type_}", parameters))
+        before = self.boot_id()
+        result = await self.hooks.run(f"command-{type_}", parameters)
+        if type_ == "reboot" and result.ok:
+            return await self._restarted(before)
+        return _answer(result)
+
+    async def _restarted(self, before: str) -> dict[str, Any]:
+        """Wait for the restart, which usually ends this process. `recover` answers after it."""
+        for _ in range(int(REBOOT_SECONDS)):
+            if self.boot_id() != before:
+                break
+            await asyncio.sleep(1)
+        return self._reboot_answer(before)
 
     async def _screenshot(self, parameters: dict[str, Any]) -> dict[str, Any] | None:
         """Let the hook write an image to `path`, or return it as `image`, and upload it."""
@@ -231,4 +261,8 @@ class Commands:
 def _answer(result: HookResult) -> dict[str, Any]:
     if not result.ok:
         return {"status": "failed", "reason": result.reason}
+    try:
+        json.dumps(result.values, allow_nan=False)
+    except (TypeError, ValueError):
+        return {"status": "failed", "reason": "The result of the hook is no JSON."}
     return {"status": "succeeded", **({"result": result.values} if result.values else {})}

@@ -38,7 +38,7 @@ async def apply_configuration(session: Session, hooks: Hooks) -> None:
         values = {"version": version, "configuration": configuration}
         result = await hooks.run("configuration", {**values, "previous": state.configuration})
         if not result.ok:
-            keys = result.values.get("failed_keys", [])
+            keys = [str(key) for key in result.values.get("failed_keys") or ()]
             report |= {"outcome": "failed", "reason": result.reason, "failed_keys": keys}
     state.configuration_version, state.configuration = version, configuration
     state.update_keys = configuration.get("update_keys") or []

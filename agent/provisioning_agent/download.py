@@ -111,6 +111,7 @@ class Download:
         except ConnectionLost:
             return 0.0
         except OSError as error:
+            self._remove_part()  # its space is needed for the state
             raise DownloadFailed("no_space", f"The file cannot be written: {error}") from error
         raise DownloadEnded
 
@@ -122,6 +123,8 @@ class Download:
                         stream.write(part)
                     self.digest.update(part)
                     self.received += len(part)
+                    if self.received > self.package["size"]:
+                        return  # the hash will be wrong
                     await self._report()
             finally:
                 if stream is not None:

@@ -13,6 +13,7 @@ import httpx
 NO_RESPONSE = 0  # status of a request without a response
 # What a response of another shape than expected raises, for example one of a proxy.
 INVALID_RESPONSE = (KeyError, TypeError, ValueError, AttributeError)
+SENT_LATER = {401, 403, 407, 408, 425, 429}
 MAX_WAIT = 600.0  # seconds; a longer `Retry-After` is cut
 RESPONSE_TIMEOUT = 30.0  # seconds
 MAX_CONNECTIONS = 4  # one for the stream, one for a download
@@ -42,6 +43,15 @@ class Response:
     def is_temporary(self) -> bool:
         """Return True if the same request can succeed later."""
         return self.status in {NO_RESPONSE, 408, 429} or self.status >= 500
+
+    @property
+    def is_final(self) -> bool:
+        """Return True if it is of no use to send the same message again.
+
+        A device in quarantine (403) and one without a token (401) send it later. A redirection is
+        the answer of a proxy.
+        """
+        return self.is_success or (400 <= self.status < 500 and self.status not in SENT_LATER)
 
     @property
     def retry_after(self) -> float:

@@ -1,5 +1,6 @@
 """The private key of a device, in a file or in a PKCS #11 token, and its CSR."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -105,10 +106,14 @@ class Pkcs11Key:
             if self._session is None:  # a token has one session for a user
                 token = pkcs11.lib(self.module).get_token(token_label=self.token)
                 self._session = token.open(rw=True, user_pin=self.pin)
-            return _TokenKey(self._key_pair(self._session, replace=replace))
+            return _TokenKey(self._key_pair(self._session, replace=replace), self._forget)
         except (pkcs11.PKCS11Error, RuntimeError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise KeyUnavailable(f"The token {self.token}: {reason}") from error
+
+    def _forget(self) -> None:
+        """Open the token again at the next use, because it was removed."""
+        self._loaded = self._session = None
 
     def _key_pair(self, session: Any, *, replace: bool) -> tuple[Any, Any]:
         """Return the private and the public key. They are created at the first use."""
@@ -122,10 +127,13 @@ class Pkcs11Key:
             )
             if not replace:
                 return private, public
-            private.destroy()
-            public.destroy()
-        except pkcs11.NoSuchKey:
+        except (pkcs11.NoSuchKey, pkcs11.MultipleObjectsReturned):
             pass
+        # Half of a pair is left if the process was killed while it replaced the key.
+        for kind in kinds:
+            search = {pkcs11.Attribute.CLASS: kind, pkcs11.Attribute.LABEL: self.label}
+            for item in list(session.get_objects(search)):
+                item.destroy()
         curve = encode_named_curve_parameters("secp256r1")
         parameters = session.create_domain_parameters(
             pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: curve}, local=True
@@ -137,9 +145,10 @@ class Pkcs11Key:
 class _TokenKey(ec.EllipticCurvePrivateKey):
     """A key in a token, with the interface of an ordinary key."""
 
-    def __init__(self, pair: tuple[Any, Any]) -> None:
+    def __init__(self, pair: tuple[Any, Any], forget: Callable[[], None]) -> None:
         from pkcs11.util.ec import encode_ec_public_key
 
+        self._forget = forget
         self._private, public = pair
         loaded = load_der_public_key(encode_ec_public_key(public))
         assert isinstance(loaded, ec.EllipticCurvePublicKey)
@@ -157,12 +166,20 @@ class _TokenKey(ec.EllipticCurvePrivateKey):
         return self._public.key_size
 
     def sign(self, data: Any, signature_algorithm: Any) -> bytes:
-        """Sign with ECDSA and SHA-256. The token returns r and s concatenated."""
+        """Sign with ECDSA and SHA-256. The token returns r and s concatenated.
+
+        Raises:
+            KeyUnavailable: the token was removed. It is opened again at the next use.
+        """
         import pkcs11
 
         digest = hashes.Hash(hashes.SHA256())
         digest.update(bytes(data))
-        raw = self._private.sign(digest.finalize(), mechanism=pkcs11.Mechanism.ECDSA)
+        try:
+            raw = self._private.sign(digest.finalize(), mechanism=pkcs11.Mechanism.ECDSA)
+        except pkcs11.PKCS11Error as error:
+            self._forget()
+            raise KeyUnavailable(str(error) or type(error).__name__) from error
         half = len(raw) // 2
         r, s = int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big")
         return encode_dss_signature(r, s)

@@ -8,6 +8,8 @@ from provisioning_agent.session import Backoff, Session
 
 FAILURES_BEFORE_POLLING = 3  # streams without any data, before long polling is tried
 POLLS_BEFORE_STREAM = 20  # long polls, before a stream is tried again
+# What came of a stream. A refusal is no sign of a proxy that holds streams back.
+HAD_DATA, SILENT, REFUSED = "had data", "silent", "refused"
 LONG_POLL_MINIMUM = 1.0  # seconds; a faster answer without news is no long poll
 
 
@@ -48,9 +50,9 @@ class Push:
     async def _listen(self) -> None:
         silent_streams = 0
         while True:
-            had_data, retry = await self._read_stream()
-            silent_streams = 0 if had_data else silent_streams + 1
-            if had_data:
+            outcome, retry = await self._read_stream()
+            silent_streams = silent_streams + 1 if outcome == SILENT else 0
+            if outcome == HAD_DATA:
                 self._backoff.reset()
             if silent_streams >= FAILURES_BEFORE_POLLING:
                 await self._poll()
@@ -58,13 +60,13 @@ class Push:
             jittered = retry * self.session.random.uniform(0.5, 1.5)
             await asyncio.sleep(jittered or self._backoff.pause())
 
-    async def _read_stream(self) -> tuple[bool, float]:
+    async def _read_stream(self) -> tuple[str, float]:
         """Read events until the connection ends.
 
         Returns:
-            Whether anything arrived, and the seconds to wait if the server has said so, or 0.
+            What came of it, and the seconds to wait if the server has said so, or 0.
         """
-        had_data, retry = False, 0.0
+        outcome, retry = SILENT, 0.0
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self._last_seen())}
         try:
             async with self.session.http.stream(
@@ -72,14 +74,12 @@ class Push:
             ) as stream:
                 if stream.status != 200:
                     text = stream.headers.get("retry-after", "")
-                    # The server's own refusal is no sign of a proxy that holds streams back.
-                    is_refusal = stream.status in {401, 403, 429, 503}
-                    return is_refusal, float(text) if text.isdecimal() else 0.0
+                    return REFUSED, float(text) if text.isdecimal() else 0.0
                 self.session.http.listening(1)
                 try:
                     event = ""
                     async for line in stream.lines():
-                        had_data = True
+                        outcome = HAD_DATA
                         event, retry = await self._read_line(line, event, retry)
                 finally:
                     self.session.http.listening(-1)
@@ -87,7 +87,7 @@ class Push:
             pass
         except INVALID_RESPONSE:
             self.session.http.observe("invalid response", NO_RESPONSE, 0)
-        return had_data, retry
+        return outcome, retry
 
     async def _read_line(self, line: str, event: str, retry: float) -> tuple[str, float]:
         """Handle a line of a stream (HTML, Server-sent events). Return event type and retry."""

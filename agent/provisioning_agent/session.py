@@ -92,7 +92,7 @@ class Session:
                 response = await self.call(
                     message["kind"], "POST", message["path"], message["body"]
                 )
-                if response.is_temporary or response.status == 401:
+                if not response.is_final:
                     return
                 if self.state.outbox and self.state.outbox[0] is message:
                     del self.state.outbox[0]

@@ -128,7 +128,8 @@ class Updates:
                 self._finish(update, "failed", error_code=error.code, error=str(error))
                 await self.session.flush()
                 return
-        await self._report(offer, "installing")
+        if await self._report(offer, "installing") == 410:
+            return  # the update has ended
         self.session.state.update = update
         self.session.save()
         result = await self._run_hook(offer, path)

@@ -96,7 +96,7 @@ class SimulatedDevice:
                 use_push=pace.use_push,
                 sample_interval=pace.report_every,
                 connect_interval=pace.connect_every,
-                boot_id=lambda: "",
+                boot_id=lambda: f"{hardware.screen.name}-{hardware.boots}"[-36:],
                 now=lambda: self.context.now().timestamp(),
                 random=Random(f"{seed}-pauses"),
             )

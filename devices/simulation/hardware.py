@@ -37,6 +37,7 @@ class Hardware:
     command_failure_probability: float
     update_failure_probability: float
     install_seconds: tuple[float, float]
+    boots: int = 1  # starts of the operating system
 
     def hooks(self) -> Hooks:
         hooks = Hooks()
@@ -93,6 +94,7 @@ class Hardware:
             case "wake_up":
                 screen.is_awake = True
             case "reload" | "restart" | "reboot":
+                self.boots += type_ == "reboot"
                 screen.loads += 1
                 screen.typed, screen.last_key, screen.touches = "", "", []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
@@ -16,6 +17,7 @@ from devices.metrics.models import DeviceMetrics
 from devices.preferences.models import DeviceSettings
 from devices.preferences.services import definitions
 from devices.registry.models import Device, DeviceHardware
+from devices.registry.services import quarantine
 from devices.registry.services.credentials import create_enrollment_token
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.tests.remote_control import create_member, issue_command, picture
@@ -305,6 +307,27 @@ def test_a_renewed_certificate_is_stored_and_acknowledged(run: Run) -> None:
 
     renewed = DeviceCertificate.objects.get(serial_number=state.certificate_serial_number)
     assert (renewed.replaces, renewed.confirmed_at is not None) == (first, True)
+
+
+def test_a_device_in_quarantine_keeps_its_messages_until_it_is_released(
+    run: Run, tenant: Tenant
+) -> None:
+    run()
+    command, device, hooks = send(tenant, "reload"), Device.every_tenant.get(), Hooks()
+
+    def put_into_quarantine() -> None:
+        with tenant_scope(tenant.pk):
+            quarantine.quarantine(device=device, reason="", now=datetime.now(UTC))
+        connection.close()
+
+    hooks.add("command-reload", lambda values: asyncio.to_thread(put_into_quarantine))
+    assert len(run(hooks, steps=2).outbox) == 1
+    with tenant_scope(tenant.pk):
+        quarantine.release(device=device, now=datetime.now(UTC))
+
+    assert run().outbox == []
+    command.refresh_from_db()
+    assert command.status == "succeeded"
 
 
 def test_a_compromised_key_is_replaced(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -22,18 +22,27 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: clo
 async def serving(handler: Handler) -> AsyncIterator[str]:
     """Serve HTTP. The handler gets the headers and the path, and returns the whole response."""
 
+    answering: set[asyncio.Task[Any]] = set()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-        response = await handler(headers, head[0].split()[1])
-        if response is not None:
-            writer.write(response)
-            await writer.drain()
+        task = asyncio.current_task()
+        assert task is not None
+        answering.add(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+            response = await handler(headers, head[0].split()[1])
+            if response is not None:
+                writer.write(response)
+                await writer.drain()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/stream"
+        await asyncio.gather(*answering)
 
 
 class Listener:
@@ -63,6 +72,7 @@ def listen(handler: Handler, until: Callable[[Listener], bool]) -> Listener:
                 while not until(listener):
                     await asyncio.sleep(0.01)
             push.stop()
+            await asyncio.sleep(0)  # lets the task end
             await http.close()
 
     asyncio.run(run())

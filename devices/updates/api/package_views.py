@@ -247,8 +247,8 @@ class UpdateKeysView(APIView):
 
 def _public_keys() -> list[dict[str, str]]:
     """Return the active keys, the Ed25519 key first."""
-    keys = UpdateSigningKey.objects.filter(replaced_at__isnull=True).order_by("-algorithm")
-    return [signing_keys.jwk(key) for key in keys]
+    keys = UpdateSigningKey.objects.filter(replaced_at__isnull=True)
+    return [signing_keys.jwk(key) for key in sorted(keys, key=signing.by_preference)]
 
 
 def store_uploaded_file(

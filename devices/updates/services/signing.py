@@ -38,6 +38,11 @@ def current_key(algorithm: str = EDDSA, *, now: datetime) -> UpdateSigningKey:
     return signing_keys.current(UpdateSigningKey, algorithm, now=now)
 
 
+def by_preference(key: UpdateSigningKey) -> int:
+    """Return a key for sorting: Ed25519 first, which the devices of earlier releases know."""
+    return ALGORITHMS.index(key.algorithm)
+
+
 def create_keys(*, now: datetime) -> UpdateSigningKey:
     """Create the missing keys of all algorithms, and return the Ed25519 key.
 
@@ -131,7 +136,7 @@ def configuration_keys() -> dict[UUID, dict[str, Any]]:
     """Return the public keys as a part of device configurations, by tenant of the scope."""
     rows = UpdateSigningKey.every_tenant.filter(replaced_at__isnull=True)
     published: dict[UUID, dict[str, Any]] = {}
-    for key in rows.order_by("-algorithm"):  # Ed25519 first
+    for key in sorted(rows, key=by_preference):
         if key.tenant_id:
             keys = published.setdefault(key.tenant_id, {"update_keys": []})["update_keys"]
             keys.append(signing_keys.jwk(key))

@@ -1,6 +1,7 @@
 package provisioning.agent
 
 import java.io.File
+import java.io.IOException
 import java.security.KeyPair
 import java.time.Instant
 import java.util.Random
@@ -34,6 +35,7 @@ class Agent(
     private var measuredAt = -sampleInterval
     private var failures = 0
     @Volatile private var isUpdateDue = false
+    private var isQuarantined = false
     @Volatile private var stream: String? = null
 
     /** Finish what was under way when the app ended. */
@@ -43,11 +45,20 @@ class Agent(
     }
 
     /** Register if necessary, connect, and do what is next. Return the seconds to the next step. */
-    fun step(): Double {
+    fun step(): Double = try {
+        doStep()
+    } catch (error: InvalidResponse) {
+        failurePause()
+    } catch (error: IOException) { // the disk is full
+        failurePause()
+    }
+
+    private fun doStep(): Double {
         measure()
         if (state.token.isEmpty() && !register()) return failurePause()
         val interval = connect() ?: return failurePause()
         failures = 0
+        if (isQuarantined) return interval // in quarantine, only connects are accepted
         session.flush()
         sendSamples()
         if (isUpdateDue) {
@@ -59,22 +70,36 @@ class Agent(
 
     /** Wait for commands by long polling, until the thread is interrupted. */
     fun listen() {
+        var seen = 0
         while (!Thread.interrupted()) {
-            val address = stream
-            if (address == null || state.token.isEmpty()) {
-                pause(1)
-                continue
+            seen = try {
+                waitForNews(Math.max(seen, state.lastSequence))
+            } catch (error: InvalidResponse) {
+                pause(10)
+                seen
+            } catch (error: IOException) {
+                pause(10)
+                seen
             }
-            val after = state.lastSequence
-            val response = session.call("GET", "$address?after=$after", timeoutSeconds = 60)
-            if (response.status != 200) {
-                pause(5 + random.nextInt(10).toLong())
-                continue
-            }
-            val news = response.body<Sequence>()
-            if (news.updateWaiting) isUpdateDue = true
-            if (news.sequence > after) commands.fetch() else pause(1)
         }
+    }
+
+    /** Wait for a command after [seen]. Return the sequence number of the last one. */
+    private fun waitForNews(seen: Int): Int {
+        val address = stream
+        if (address == null || state.token.isEmpty()) {
+            pause(1)
+            return seen
+        }
+        val response = session.call("GET", "$address?after=$seen", timeoutSeconds = 60)
+        if (response.status != 200) {
+            pause(5 + random.nextInt(10).toLong())
+            return seen
+        }
+        val news = response.body<Sequence>()
+        if (news.updateWaiting) isUpdateDue = true
+        if (news.sequence > seen) commands.fetch() else pause(1)
+        return news.sequence
     }
 
     private fun register(): Boolean {
@@ -106,6 +131,7 @@ class Agent(
         if (response.status != 200) return null
         val connected = response.body<Connected>()
         session.clockOffset = Instant.parse(connected.serverTime).toEpochMilli() / 1000.0 - clock()
+        isQuarantined = connected.quarantined
         stream = if (connected.quarantined) null else connected.nextSteps.commandStream
         if (!connected.quarantined) follow(connected.nextSteps)
         return connected.nextConnectIn.toDouble()
@@ -128,6 +154,10 @@ class Agent(
     private fun applyConfiguration() {
         val known = mapOf("If-None-Match" to "\"${state.configurationVersion}\"")
         val response = session.call("GET", "/devices/me/configuration", headers = known)
+        if (response.status == 304) { // the report of this version did not arrive
+            report(mapOf("version" to state.configurationVersion, "outcome" to "applied"))
+            return
+        }
         if (response.status != 200) return
         val wanted = response.body<MyConfiguration>()
         @Suppress("UNCHECKED_CAST")
@@ -138,7 +168,11 @@ class Agent(
         val report = if (outcome.ok) mapOf("version" to wanted.version, "outcome" to "applied") else mapOf(
             "version" to wanted.version, "outcome" to "failed",
             "reason" to outcome.reason, "failed_keys" to outcome.failedKeys)
-        session.put("/devices/me/configuration/reported", report)
+        report(report)
+    }
+
+    private fun report(body: Map<String, Any>) {
+        session.put("/devices/me/configuration/reported", body)
         session.store.save()
         session.flush()
     }
@@ -157,6 +191,7 @@ class Agent(
 
     /** Keep a certificate, and acknowledge it. Until then the server keeps the former one valid. */
     private fun keep(certificate: String, chain: String, serialNumber: String) {
+        if (state.chain.isEmpty()) state.commandKeysUntil = 0.0 // from now on, a CA must have endorsed them
         state.certificate = certificate
         state.chain = chain
         state.certificateSerialNumber = serialNumber
@@ -177,7 +212,7 @@ class Agent(
             if (samples.isEmpty()) return
             val sentAt = Instant.ofEpochMilli((session.serverTime() * 1000).toLong()).toString()
             val response = session.call("POST", "/devices/metrics", mapOf("sent_at" to sentAt, "samples" to samples))
-            if (response.isTemporary || response.status == 401 || response.status == 403) return
+            if (!response.isFinal) return
             spool.removeOldest()
         }
     }

@@ -18,8 +18,12 @@ class Commands(private val session: Session, private val device: Device, private
     /** Answer the command that was being executed when the app ended. */
     fun recover() {
         val command = state.command ?: return
-        val hasRestarted = command.type == "reboot" && command.bootId != device.bootId()
-        finish(command.id, if (hasRestarted) answer(Outcome()) else answer(Outcome(false, "The app was interrupted.")))
+        val hasSucceeded = when (command.type) {
+            "restart" -> true // of this app
+            "reboot" -> command.bootId != device.bootId()
+            else -> false
+        }
+        finish(command.id, answer(if (hasSucceeded) Outcome() else Outcome(false, "The app was interrupted.")))
     }
 
     /** Fetch and execute all waiting commands. Only one thread does so at a time. */
@@ -67,13 +71,14 @@ class Commands(private val session: Session, private val device: Device, private
         if (response.status != 200) return false
         val keys = JsonParser.parseString(response.text).asJsonObject
         val endorsement = keys["endorsement"]
-        var until = 1e12 // without a certificate, the device has to trust its TLS connection
+        var until = session.serverTime() + 3600 // without a certificate, the device has to trust TLS
         if (endorsement.isJsonNull && state.commandKeys.isNotEmpty()) {
             state.commandKeysUntil = session.serverTime() + 3600
             session.store.save()
             return true
         }
         if (state.chain.isNotEmpty()) {
+            if (endorsement.isJsonNull) return false
             until = try {
                 endorsedUntil(endorsement.asString, keys, state.chain, state.deviceId)
             } catch (error: SignatureInvalid) {
@@ -111,8 +116,23 @@ class Commands(private val session: Session, private val device: Device, private
             if (type == "reboot" || type == "restart") {
                 session.call("POST", "$COMMANDS/$id/answer", mapOf("status" to "running"))
             }
-            answer(device.execute(type, parameters))
+            val before = device.bootId()
+            val outcome = try {
+                device.execute(type, parameters)
+            } catch (error: RuntimeException) {
+                Outcome(false, error.toString())
+            }
+            answer(if (type == "reboot" && outcome.ok) restarted(before) else outcome)
         }
+    }
+
+    /** Wait for the restart, which usually ends this process. [recover] answers after it. */
+    private fun restarted(before: String): Outcome {
+        for (second in 1..300) {
+            if (device.bootId() != before) return Outcome()
+            pause(1)
+        }
+        return Outcome(false, "The device did not restart.")
     }
 
     private fun screenshot(parameters: Map<String, Any>): Map<String, Any>? {

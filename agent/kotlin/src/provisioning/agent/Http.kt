@@ -11,6 +11,8 @@ import java.net.URL
 /** Status of a request without a response. */
 const val NO_RESPONSE = 0
 
+private val SENT_LATER = setOf(401, 403, 407, 408, 425, 429)
+
 /** A body that is not JSON, or is JSON of another shape, as a proxy may send. */
 class InvalidResponse(message: String) : Exception(message)
 
@@ -22,6 +24,12 @@ class Response(val status: Int, val text: String, val headers: Map<String, Strin
 
     /** True if the same request can succeed later. */
     val isTemporary: Boolean get() = status == NO_RESPONSE || status == 408 || status == 429 || status >= 500
+
+    /**
+     * True if it is of no use to send the same message again. A device in quarantine (403) and one without a
+     * token (401) send it later, and a redirection is the answer of a proxy.
+     */
+    val isFinal: Boolean get() = isSuccess || (status in 400..499 && status !in SENT_LATER)
 
     /** Seconds in `Retry-After` (RFC 9110 §10.2.3), or 0. */
     val retryAfter: Long get() = headers["retry-after"]?.toLongOrNull()?.coerceIn(0, 600) ?: 0

@@ -37,7 +37,7 @@ class Session(val http: Http, val store: Store, private val clock: () -> Double)
         while (state.token.isNotEmpty()) {
             val message = synchronized(store) { state.outbox.firstOrNull() } ?: return
             val response = call("POST", message.path, message.body)
-            if (response.isTemporary || response.status == 401) return
+            if (!response.isFinal) return
             synchronized(store) {
                 state.outbox.remove(message)
                 store.save()

@@ -75,16 +75,18 @@ class Spool(private val file: File) {
     private var linesRead = 0
 
     fun add(sample: Map<String, Any>) {
+        if (file.length() > MAX_BYTES) keep(file.readLines().takeLast(MAX_KEPT))
         RandomAccessFile(file, "rw").use {
             it.seek(it.length())
-            it.write((gson.toJson(sample) + "\n").toByteArray())
+            // The first line break ends a line that a loss of power has cut.
+            it.write(("\n" + gson.toJson(sample) + "\n").toByteArray())
             it.fd.sync()
         }
     }
 
     /** Return the oldest samples, at most [MAX_SAMPLES]. */
     fun oldest(): List<Map<*, *>> {
-        val lines = if (file.exists()) file.readLines().take(MAX_SAMPLES) else emptyList()
+        val lines = if (file.exists()) file.readLines().take(2 * MAX_SAMPLES) else emptyList()
         linesRead = lines.size
         val samples = lines.mapNotNull { sampleOf(it) }
         if (samples.isEmpty() && lines.isNotEmpty()) removeOldest()
@@ -93,9 +95,11 @@ class Spool(private val file: File) {
 
     /** Remove the lines that [oldest] has read. */
     fun removeOldest() {
-        val rest = file.readLines().drop(linesRead).takeLast(MAX_KEPT)
-        writeAtomically(file, rest.joinToString("") { it + "\n" }.toByteArray())
+        keep(file.readLines().drop(linesRead))
     }
+
+    private fun keep(lines: List<String>) =
+        writeAtomically(file, lines.filter { it.isNotEmpty() }.joinToString("") { it + "\n" }.toByteArray())
 
     private fun sampleOf(line: String): Map<*, *>? = try {
         gson.fromJson(line, Map::class.java)
@@ -104,7 +108,8 @@ class Spool(private val file: File) {
     }
 
     companion object {
-        const val MAX_SAMPLES = 500
-        const val MAX_KEPT = 20_000
+        const val MAX_SAMPLES = 500 // of a request; half of the lines can be empty
+        const val MAX_KEPT = 20_000 // lines of a file that is too long
+        const val MAX_BYTES = 10_000_000
     }
 }

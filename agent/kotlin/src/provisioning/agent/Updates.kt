@@ -40,7 +40,7 @@ class Updates(
                 return false
             }
         }
-        report(offer, mapOf("status" to "installing"))
+        if (report(offer, mapOf("status" to "installing")) == 410) return false // the update has ended
         state.update = update
         session.store.save()
         val outcome = device.install(file, offer.version)
@@ -85,7 +85,8 @@ class Updates(
         folder.listFiles()?.filter { it != file }?.forEach { it.delete() }
         for (attempt in 1..MAX_ATTEMPTS) {
             if (file.length() >= source.propertySize) break
-            report(offer, mapOf("status" to "downloading", "progress" to 100 * file.length() / source.propertySize))
+            val progress = 100 * file.length() / source.propertySize
+            if (report(offer, mapOf("status" to "downloading", "progress" to progress)) == 410) return null
             val response = FileOutputStream(file, true).use { output ->
                 val etag = "\"${source.sha256}\""
                 val got = session.http.download(source.url, state.token, file.length(), etag, output) {
@@ -106,9 +107,9 @@ class Updates(
         return Outcome(false, "The file could not be downloaded, or its SHA-256 hash is wrong.", "wrong_hash")
     }
 
-    private fun report(offer: Offer, fields: Map<String, Any>) {
+    private fun report(offer: Offer, fields: Map<String, Any>): Int {
         val body = fields + mapOf("attempt" to offer.attempt)
-        session.call("POST", "/devices/me/updates/${offer.rollout}/feedback", body)
+        return session.call("POST", "/devices/me/updates/${offer.rollout}/feedback", body).status
     }
 
     /** Note the end of an attempt together with its report. */
