@@ -63,7 +63,7 @@ public class TwelveCalls {
             new ReportRequest().version(configuration.getVersion()).outcome(OutcomeEnum.APPLIED));
         Command sent = new RemoteControlApi(member).sendCommand(id, new CommandRequest().type(CommandTypeEnum.REBOOT));
         DeviceCommandsApi commands = new DeviceCommandsApi(device);
-        List<MyCommand> unseen = commands.getMyCommands(0).getResults();
+        List<MyCommand> unseen = commands.getMyCommands(0, null).getResults();
         check(unseen.get(unseen.size() - 1).getId().equals(sent.getId()));
         commands.answerMyCommand(sent.getId(), new AnswerRequest().status(CommandAnswerEnum.SUCCEEDED));
         new DeviceUpdatesApi(device).sendUpdateFeedback(UUID.fromString(env("ROLLOUT_ID")),
