@@ -1,4 +1,4 @@
-"""What a device does when it is told to: Python functions, or executables in a folder."""
+"""The actions of a device: Python functions, or executables in a folder."""
 
 import asyncio
 import inspect

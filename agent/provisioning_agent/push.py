@@ -8,7 +8,7 @@ from provisioning_agent.session import Backoff, Session
 
 FAILURES_BEFORE_POLLING = 3  # streams without any data, before long polling is tried
 POLLS_BEFORE_STREAM = 20  # long polls, before a stream is tried again
-# What came of a stream. A refusal is no sign of a proxy that holds streams back.
+# How a stream ended. A refusal is no sign of a proxy that holds streams back.
 HAD_DATA, SILENT, REFUSED = "had data", "silent", "refused"
 LONG_POLL_MINIMUM = 1.0  # seconds; a faster answer without news is no long poll
 
@@ -64,7 +64,7 @@ class Push:
         """Read events until the connection ends.
 
         Returns:
-            What came of it, and the seconds to wait if the server has said so, or 0.
+            `HAD_DATA`, `SILENT` or `REFUSED`, and the seconds that the server wants to wait, or 0.
         """
         outcome, retry = SILENT, 0.0
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self._last_seen())}

@@ -1,4 +1,4 @@
-"""What a simulated device does when it is told to: its screen, its player and its installer."""
+"""The simulated hardware: the screen, the player and the installer of a device."""
 
 import asyncio
 from dataclasses import dataclass
