@@ -50,7 +50,7 @@ _COLUMNS = {"tenant_id", "device_id", "at", "changes"}
 def row_of(event: DomainEvent) -> Event:
     """Return an unsaved row for an event. The row contains the current caller."""
     caller = current_caller()
-    kind: Any = type(event)
+    kind = type(event)
     return Event(
         tenant_id=event.tenant_id,
         name=event.name,
@@ -61,13 +61,19 @@ def row_of(event: DomainEvent) -> Event:
         caller_name=caller.name,
         address=caller.address,
         request_id=caller.request_id,
-        data={name: getattr(event, name) for name in _data_fields(kind)},
+        data={name: getattr(event, name) for name in data_fields(kind)},
         changes=event.changes,
     )
 
 
+def data_fields(kind: type[DomainEvent]) -> tuple[str, ...]:
+    """Return the names of the fields that only this class has: the details of its events."""
+    hashable: Any = kind
+    return _data_fields(hashable)
+
+
 @cache
-def _data_fields(kind: type[DomainEvent]) -> tuple[str, ...]:
+def _data_fields(kind: Any) -> tuple[str, ...]:
     return tuple(item.name for item in dataclasses.fields(kind) if item.name not in _COLUMNS)
 
 

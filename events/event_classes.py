@@ -1,5 +1,6 @@
 """All classes of events, and the portal pages of the objects that events are about."""
 
+import inspect
 from fnmatch import fnmatchcase
 from functools import cache
 
@@ -25,6 +26,11 @@ def event_classes() -> dict[str, type[DomainEvent]]:
         if "name" in kind.__dict__:
             classes[kind.name] = kind
     return dict(sorted(classes.items()))
+
+
+def description_of(kind: type[DomainEvent]) -> str:
+    """Return what an event class says about its events: a sentence, and perhaps paragraphs."""
+    return inspect.cleandoc(kind.__doc__ or "")
 
 
 def matching_names(pattern: str) -> list[str]:

@@ -13,6 +13,8 @@ class SessionEvent(DomainEvent):
 
 
 class RemoteControlStarted(SessionEvent):
+    """A member has taken the control of a device."""
+
     name = "remote_control.started"
 
 
@@ -34,6 +36,8 @@ class CommandEvent(DomainEvent):
 
 
 class CommandIssued(CommandEvent):
+    """A command was created for a device."""
+
     name = "command.issued"
 
 
@@ -66,6 +70,8 @@ class BulkCommandRequested(BulkCommandEvent):
 
 
 class BulkCommandConfirmed(BulkCommandEvent):
+    """A second member has confirmed a bulk command."""
+
     name = "bulk_command.confirmed"
 
 

@@ -14,6 +14,8 @@ class PackageEvent(DomainEvent):
 
 
 class PackageUploaded(PackageEvent):
+    """The file of a package was uploaded."""
+
     name = "package.uploaded"
 
     size: int  # bytes
@@ -21,12 +23,16 @@ class PackageUploaded(PackageEvent):
 
 
 class PackageReleased(PackageEvent):
+    """A package was released, so it can be rolled out."""
+
     name = "package.released"
 
     sha256: str
 
 
 class PackageWithdrawn(PackageEvent):
+    """A package was withdrawn. Devices do not get it any more."""
+
     name = "package.withdrawn"
 
     reason: str
@@ -56,6 +62,8 @@ class RolloutEvent(DomainEvent):
 
 
 class RolloutCreated(RolloutEvent):
+    """A rollout was created."""
+
     name = "rollout.created"
 
     package: str | None
@@ -129,10 +137,14 @@ class DeviceUpdateEvent(DomainEvent):
 
 
 class DeviceUpdateCompleted(DeviceUpdateEvent):
+    """A device runs the new version without alerts."""
+
     name = "update.completed"
 
 
 class DeviceUpdateFailed(DeviceUpdateEvent):
+    """The update of a device has failed."""
+
     name = "update.failed"
 
     error_code: str
@@ -140,4 +152,6 @@ class DeviceUpdateFailed(DeviceUpdateEvent):
 
 
 class DeviceRolledBack(DeviceUpdateEvent):
+    """A device has returned to its earlier version."""
+
     name = "update.rolled_back"

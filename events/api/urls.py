@@ -1,6 +1,6 @@
 from django.urls import path
 
-from events.api import views
+from events.api import documentation, views
 
 urlpatterns = [
     path("channels", views.ChannelsView.as_view(), name="channels"),
@@ -20,4 +20,6 @@ urlpatterns = [
         views.ReplayView.as_view(),
         name="message-replay",
     ),
+    path("asyncapi", documentation.asyncapi, name="asyncapi"),
+    path("docs/events", documentation.events_page, name="docs-events"),
 ]

@@ -1,6 +1,5 @@
 """API of notification channels, for admins of a tenant."""
 
-import inspect
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -24,7 +23,7 @@ from events.api.serializers import (
     SecretSerializer,
 )
 from events.errors import NoSuchChannel, NoSuchMessage
-from events.event_classes import event_classes
+from events.event_classes import description_of, event_classes
 from events.models import Channel, ChannelDelivery
 from events.services import channels
 from tenants.api.permissions import IsAdmin
@@ -58,7 +57,7 @@ class EventNamesView(APIView):
     @extend_schema(operation_id="event_names_list", responses=EventNamesSerializer)
     def get(self, request: Request) -> Response:
         results = [
-            {"name": name, "description": inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]}
+            {"name": name, "description": description_of(kind).partition("\n")[0]}
             for name, kind in event_classes().items()
         ]
         return Response({"results": results})

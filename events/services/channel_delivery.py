@@ -29,7 +29,7 @@ from events.services import channel_health, outbound_http
 from events.services.channel_secrets import valid_secrets
 from events.services.leasing import LeasePolicy
 from events.services.mails import mail
-from events.services.webhooks import encode, payload, signed_headers
+from events.services.webhooks import cloud_event, encode, signed_headers
 
 MAX_PARALLEL_REQUESTS = 32
 WEBHOOK_BATCH = 128  # messages to webhooks per batch
@@ -155,11 +155,11 @@ def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmi
 
 def _webhook(message: ChannelDelivery, event: Event, names: dict[Any, str], now: datetime) -> Send:
     channel = message.channel
-
-    link = link_to(event, channel.tenant.slug)
+    slug = channel.tenant.slug
+    name, link = names.get(event.device_id, ""), link_to(event, slug)
 
     def send() -> outbound_http.Answer:
-        body = encode(payload(event, names.get(event.device_id, ""), link=link))
+        body = encode(cloud_event(event, name, tenant_slug=slug, link=link))
         secrets = valid_secrets(channel, now=now)
         headers = signed_headers(body, message_id=event.public_id, secrets=secrets, now=now)
         return outbound_http.post(channel.url, body, headers)

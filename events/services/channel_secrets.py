@@ -1,21 +1,23 @@
 """Secrets that sign webhook requests. After a rotation, two secrets are valid for a day."""
 
 import secrets
+from base64 import b64encode
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from core.encryption import decrypt, encrypt
 from events.models import Channel
+from events.services.webhooks import SECRET_PREFIX
 
 PURPOSE = "webhook secrets"
-PREFIX = "whs_"
+KEY_SIZE = 32  # bytes; Standard Webhooks allows 24 to 64
 FORMER_SECRET_LIFETIME = timedelta(days=1)
 
 
 def generate(channel: Channel) -> str:
     """Generate a secret. Set the encrypted secret on the channel without saving the channel."""
-    secret = PREFIX + secrets.token_urlsafe(32)
+    secret = SECRET_PREFIX + b64encode(secrets.token_bytes(KEY_SIZE)).decode()
     channel.secret = encrypt(secret, purpose=PURPOSE)
     return secret
 

@@ -1,27 +1,34 @@
-"""Format events as signed webhook requests.
+"""Format events as webhook requests: CloudEvents 1.0, signed as in Standard Webhooks.
 
-The receiver uses the channel's secret to compute the HMAC-SHA-256 of the timestamp, a dot
-and the body. The receiver compares the result with the signatures in the header. For a day
-after the secret was rotated, the header contains two signatures.
+The body is a CloudEvent in structured JSON (CloudEvents JSON format 1.0, section 3). Three
+headers authenticate it, as https://www.standardwebhooks.com/ specifies. For a day after the
+secret was rotated, the header contains two signatures.
 """
 
 import hmac
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 
 from events.models import Event
 
-ID = "X-Webhook-Id"
-TIMESTAMP = "X-Webhook-Timestamp"
-SIGNATURE = "X-Webhook-Signature"  # v1=<hex>, v1=<hex>
+CONTENT_TYPE = "application/cloudevents+json"
+SECRET_PREFIX = "whsec_"  # noqa: S105 # the beginning of secrets
+ID = "webhook-id"
+TIMESTAMP = "webhook-timestamp"
+SIGNATURE = "webhook-signature"  # v1,<base64> v1,<base64>
+DOCUMENT_PATH = "/asyncapi"  # the document that describes the events
 
 
-def payload(event: Event, device_name: str, *, link: str | None) -> dict[str, Any]:
-    """Return the JSON body of an event.
+def cloud_event(
+    event: Event, device_name: str, *, tenant_slug: str, link: str | None
+) -> dict[str, Any]:
+    """Return an event as a CloudEvent.
 
     Args:
         link: address of the portal page of the object that the event is about.
@@ -30,15 +37,22 @@ def payload(event: Event, device_name: str, *, link: str | None) -> dict[str, An
     if event.device_id is not None:
         device = {"id": str(event.device_id), "name": device_name}
     return {
+        "specversion": "1.0",
         "id": event.public_id,
-        "name": event.name,
-        "at": event.at.isoformat(),
+        "source": f"{settings.PUBLIC_URL}/t/{tenant_slug}",
+        "type": event.name,
+        **({"subject": str(event.device_id)} if event.device_id else {}),
+        "time": event.at.isoformat(),
+        "datacontenttype": "application/json",
+        "dataschema": f"{settings.PUBLIC_URL}{DOCUMENT_PATH}#/components/schemas/{event.name}",
         "tenant": str(event.tenant_id),
-        "device": device,
-        "by": event.caller_name or event.caller_kind,
-        "data": event.data,
-        "changes": event.changes,
-        "link": link,
+        "data": {
+            "device": device,
+            "by": event.caller_name or event.caller_kind,
+            "details": event.data,
+            "changes": event.changes,
+            "link": link,
+        },
     }
 
 
@@ -47,19 +61,25 @@ def signed_headers(
 ) -> dict[str, str]:
     """Return the headers of a request, with one signature per secret."""
     timestamp = str(int(now.timestamp()))
-    signatures = [f"v1={signature(secret, timestamp, body)}" for secret in secrets]
+    signatures = [f"v1,{signature(secret, message_id, timestamp, body)}" for secret in secrets]
     return {
-        "Content-Type": "application/json",
+        "Content-Type": CONTENT_TYPE,
         "User-Agent": "provisioning",
         ID: message_id,
         TIMESTAMP: timestamp,
-        SIGNATURE: ", ".join(signatures),
+        SIGNATURE: " ".join(signatures),
     }
 
 
-def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """Return the signature of a body in hex: HMAC-SHA-256 (RFC 2104)."""
-    return hmac.new(secret.encode(), f"{timestamp}.".encode() + body, sha256).hexdigest()
+def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    """Return the signature of a message in base64: HMAC-SHA-256 (RFC 2104).
+
+    Args:
+        secret: `whsec_` and the key in base64.
+    """
+    key = b64decode(secret.removeprefix(SECRET_PREFIX))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return b64encode(hmac.digest(key, signed, sha256)).decode()
 
 
 def encode(body: dict[str, Any]) -> bytes:

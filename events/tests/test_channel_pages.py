@@ -47,7 +47,7 @@ def test_a_webhook_is_created_and_tested_and_its_message_replayed(admin: Client)
             "is_enabled": "on",
         }
         response = admin.post(f"{CHANNELS}add/", data)
-        assert "whs_" in response.content.decode(), "the secret is shown once"
+        assert "whsec_" in response.content.decode(), "the secret is shown once"
         channel = Channel.every_tenant.get()
         assert channel.events == ["alert.*", "device.*"]
 
@@ -59,7 +59,7 @@ def test_a_webhook_is_created_and_tested_and_its_message_replayed(admin: Client)
         assert "200 thanks" in page
         page = run_action(admin, MESSAGES, "replay_selected", message)
         assert "1 succeeded" in page
-        assert "whs_" in run_action(admin, CHANNELS, "rotate_selected", channel)
+        assert "whsec_" in run_action(admin, CHANNELS, "rotate_selected", channel)
         endpoint.status = 500
         run_action(admin, CHANNELS, "test_selected", channel)
         channel_delivery.send_due(now=timezone.now())
@@ -67,7 +67,7 @@ def test_a_webhook_is_created_and_tested_and_its_message_replayed(admin: Client)
         assert "500" in admin.get(f"{MESSAGES}{failed.public_id}/change/").content.decode()
 
     page = admin.get(f"{CHANNELS}{channel.pk}/change/").content.decode()
-    assert "whs_" not in page
+    assert "whsec_" not in page
     admin.post(f"{CHANNELS}{channel.pk}/delete/", {"post": "yes"})
     assert not Channel.every_tenant.exists()
 

@@ -28,7 +28,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "provisioning",
     "DESCRIPTION": (
         "Manage field devices: registration, certificates, configuration, monitoring,"
-        " remote control and software updates.\n\n"
+        " remote control and software updates. The events that webhooks receive are described"
+        " at [/docs/events](/docs/events), for programs at [/asyncapi](/asyncapi).\n\n"
         "Devices may use a client certificate (mTLS) instead of a `dev_` token."
     ),
     "VERSION": "1.0.0",  # see docs/api-changelog.md

@@ -1,5 +1,6 @@
 """Generated clients compile, and their calls are answered by a running server."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from devices.registry.tests.factories import DeviceFactory
 from devices.remote_control.models import CommandHistory
 from devices.updates.models import UpdateStatus
 from devices.updates.tests.rollouts import create_rollout_rows
+from events.asyncapi import asyncapi_document
 from provisioning.api import document
 from provisioning.tests.clients import tools
 from tenants.context import tenant_scope
@@ -76,3 +78,17 @@ def test_the_openapi_document_passes_a_linter(linter: str, tmp_path: Path) -> No
     )
 
     assert "warning" not in output.replace("Deprecation warning", "")
+
+
+def test_the_asyncapi_document_passes_a_linter(tmp_path: Path) -> None:
+    tools.install_node_modules()
+    asyncapi, rules = tmp_path / "asyncapi.json", tmp_path / "rules.yaml"
+    asyncapi.write_text(json.dumps(asyncapi_document()))
+    # Who operates the server is the contact, and offers the servers.
+    # 3.0 is what tools read today.
+    off = ["info-contact", "info-license", "servers", "latest-version"]
+    switched_off = {f"asyncapi-{name}": "off" for name in off}
+    rules.write_text(json.dumps({"extends": ["spectral:asyncapi"], "rules": switched_off}))
+    options: tools.Command = ["--ruleset", rules, "--fail-severity", "hint"]
+
+    tools.run(tools.node_program("spectral"), "lint", *options, asyncapi, cwd=tmp_path)
