@@ -91,6 +91,18 @@ class EnrollmentTokenRevoked(TokenEvent):
     name = "enrollment_token.revoked"
 
 
+class GatewayTokenIssued(TokenEvent):
+    """A tenant has a new token for hawkBit gateways."""
+
+    name = "gateway_token.issued"
+
+
+class GatewayTokenRevoked(TokenEvent):
+    """A token for hawkBit gateways was revoked."""
+
+    name = "gateway_token.revoked"
+
+
 class PersonEvent(DomainEvent):
     """An event of one user, which belongs to no tenant."""
 

@@ -230,7 +230,8 @@ def _package(version: str, content: bytes) -> SoftwareUpdate:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "bench"
     path.write_bytes(content)
-    spooled = UploadedFile(str(path), len(content), hashlib.sha256(content).hexdigest())
+    hashes = {name: hashlib.new(name, content).hexdigest() for name in ("sha256", "sha1", "md5")}
+    spooled = UploadedFile(str(path), len(content), **hashes)
     packages.receive(package=row, spooled=spooled, now=now)
     return packages.release(package=row, now=now)
 

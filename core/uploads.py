@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -56,7 +57,21 @@ class UploadedFile:
 
     path: str
     size: int  # bytes
-    sha256: str  # hexadecimal
+    sha256: str  # hexadecimal, as the others
+    sha1: str
+    md5: str
+
+
+def file_hashes() -> dict[str, Any]:
+    """Return new hash objects of `hashlib` by the names of the fields of `UploadedFile`.
+
+    SHA-1 and MD5 protect nothing. Clients of other update servers compare them after a download.
+    """
+    return {
+        "sha256": hashlib.sha256(),
+        "sha1": hashlib.sha1(usedforsecurity=False),
+        "md5": hashlib.md5(usedforsecurity=False),
+    }
 
 
 class UploadWriter:
@@ -70,7 +85,7 @@ class UploadWriter:
         folder = Path(settings.UPLOADS_ROOT)
         folder.mkdir(parents=True, exist_ok=True)
         self._max_size, self.size = most, 0
-        self._digest = hashlib.sha256()
+        self._hashes = file_hashes()
         descriptor, self.path = tempfile.mkstemp(prefix="upload-", dir=folder)
         self._file = os.fdopen(descriptor, "wb")
 
@@ -83,14 +98,16 @@ class UploadWriter:
         self.size += len(data)
         if self.size > self._max_size:
             raise TooLarge
-        self._digest.update(data)
+        for digest in self._hashes.values():
+            digest.update(data)
         self._file.write(data)
 
     def finish(self) -> UploadedFile:
         self._file.flush()
         os.fsync(self._file.fileno())  # the file must be durable before it is reported
         self._file.close()
-        return UploadedFile(self.path, self.size, self._digest.hexdigest())
+        hashes = {name: digest.hexdigest() for name, digest in self._hashes.items()}
+        return UploadedFile(self.path, self.size, **hashes)
 
     def remove(self) -> None:
         """Delete the temporary file, unless it was moved."""

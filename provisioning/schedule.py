@@ -55,6 +55,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     ),
     "advance rollouts": ("devices.updates.tasks.advance_rollouts", TEN_SECONDS),
     "delete orphaned package files": ("devices.updates.tasks.delete_orphaned_files", _daily(4, 15)),
+    "compute missing hashes": ("devices.updates.tasks.compute_missing_hashes", _hourly(35)),
     "deliver events": ("events.tasks.deliver_events", TEN_SECONDS),  # if a trigger was lost
     "send to channels": ("events.tasks.send_to_channels", TEN_SECONDS),
     "report failing channels": ("events.tasks.report_failing_channels", _hourly(50)),

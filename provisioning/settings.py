@@ -152,6 +152,7 @@ INSTALLED_APPS = [
     "devices.preferences",
     "devices.remote_control",
     "devices.updates",
+    "devices.hawkbit",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",
@@ -278,6 +279,7 @@ RATES = {
         "sample_bytes": "20000000/min",  # of one device, decompressed
         "tenant_sample_bytes": "900000000/min",
         "enrollment": "60000/min",  # with one enrollment token (a whole site)
+        "gateway": "60000/min",  # requests with one hawkBit gateway token
         "tenant": "120000/min",  # requests of all callers of one tenant
         "portal": "1200/min",  # pages requested by one user
         "address": "300/min",  # requests without a credential, per address
@@ -370,6 +372,7 @@ CELERY_TASK_ROUTES = {
     "devices.metrics.tasks.finalise_rollups": {"queue": "bulk"},
     "devices.configurations.tasks.recalculate": {"queue": "bulk"},
     "devices.updates.tasks.delete_orphaned_files": {"queue": "bulk"},
+    "devices.updates.tasks.compute_missing_hashes": {"queue": "bulk"},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"

@@ -28,6 +28,7 @@ urlpatterns = [
     path("", include("devices.preferences.api.urls")),
     path("", include("devices.remote_control.api.urls")),
     path("", include("devices.updates.api.urls")),
+    path("", include("devices.hawkbit.api.urls")),
     path("admin/", admin.site.urls),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Literal
 from uuid import UUID
 
-CallerKind = Literal["anonymous", "member", "enrollment_token", "device", "system"]
+CallerKind = Literal["anonymous", "member", "enrollment_token", "gateway_token", "device", "system"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from accounts.events import (
     ApiTokenRevoked,
     EnrollmentTokenIssued,
     EnrollmentTokenRevoked,
+    GatewayTokenIssued,
+    GatewayTokenRevoked,
     TokenEvent,
 )
 from events.services.outbox import record
@@ -23,6 +25,7 @@ T = TypeVar("T", bound=IssuedToken)
 _EVENTS: dict[str, tuple[type[TokenEvent], type[TokenEvent]]] = {
     "api_token": (ApiTokenIssued, ApiTokenRevoked),
     "enrollment_token": (EnrollmentTokenIssued, EnrollmentTokenRevoked),
+    "gateway_token": (GatewayTokenIssued, GatewayTokenRevoked),
 }
 
 

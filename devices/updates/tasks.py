@@ -5,7 +5,7 @@ from datetime import timedelta
 from celery import shared_task
 
 from core import clock, uploads
-from devices.updates.services import packages, rollout_tick
+from devices.updates.services import package_hashes, packages, rollout_tick
 from tenants.context import every_tenant_scope
 
 MAX_DURATION = timedelta(seconds=45)  # of one run; Celery beat starts the task again
@@ -35,3 +35,10 @@ def delete_orphaned_files() -> int:
         return packages.delete_orphaned_files(before=before) + uploads.delete_leftover_files(
             before=before
         )
+
+
+@shared_task(ignore_result=True)
+def compute_missing_hashes() -> int:
+    """Compute the hashes that packages of earlier releases lack. Return how many packages."""
+    with every_tenant_scope():
+        return package_hashes.compute_missing()

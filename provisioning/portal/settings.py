@@ -123,6 +123,7 @@ UNFOLD: dict[str, Any] = {
                     _page("Packages", "package_2", "updates.softwareupdate"),
                     _page("Products", "apps", "updates.softwareproduct"),
                     _page("Update policy", "rule", "updates.updatepolicy"),
+                    _page("hawkBit", "hub", "hawkbit.hawkbitsettings"),
                 ],
             },
             {
@@ -141,6 +142,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
+                    _page("Gateway tokens", "router", "hawkbit.gatewaytoken"),
                     _page("Identifier conflicts", "difference", "devices.identifierconflict"),
                     _page("Unreadable fields", "report", "devices.unreadablefield"),
                     _page("Members", "group", "tenants.membership"),

@@ -124,6 +124,8 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("get", "/updates/rollouts"),
     ("get", "/updates/policy"),
     ("patch", "/updates/policy"),
+    ("get", "/hawkbit/settings"),
+    ("patch", "/hawkbit/settings"),
     ("get", "/updates/signing-keys"),
     ("post", "/updates/signing-keys"),
     ("get", "/preferences"),

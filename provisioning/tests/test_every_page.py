@@ -29,6 +29,9 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.models import DeviceConfiguration
 from devices.configurations.tests.documents import save_for_device
+from devices.hawkbit.models import GatewayToken, HawkbitSettings
+from devices.hawkbit.services import settings as hawkbit_settings
+from devices.hawkbit.services.gateway_tokens import create_gateway_token
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
@@ -178,6 +181,8 @@ def protected(module_transaction: None) -> dict[str, Any]:
             device=device, controller=user, started_at=now, last_used_at=now
         )
         update_policy = update_policies.change(approval_above=7, now=now)
+        hawkbit = hawkbit_settings.change(polling_seconds=77, now=now)
+        gateway, _ = create_gateway_token(name=NAME, now=now)
     command, bulk, _ = create_remote_control_rows(device, now, by=user)
     product, package, rollout, status = create_rollout_rows(device, now, by=user)
     return {
@@ -190,6 +195,8 @@ def protected(module_transaction: None) -> dict[str, Any]:
         Deployment._meta.label_lower: rollout,
         UpdateStatus._meta.label_lower: status,
         UpdatePolicy._meta.label_lower: update_policy,
+        HawkbitSettings._meta.label_lower: hawkbit,
+        GatewayToken._meta.label_lower: gateway,
         DeviceConfiguration._meta.label_lower: configuration,
         PreferenceDefinition._meta.label_lower: preference,
         PlatformPreference._meta.label_lower: platform_preference,

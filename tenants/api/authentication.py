@@ -22,13 +22,18 @@ class BearerAuthentication(BaseAuthentication):
     prefix: ClassVar[str]
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        token = bearer_token(request)
-        if token is None or tokens.prefix_of(token) != self.prefix:
+        token = self.token_of(request)
+        if token is None:
             return None
         with every_tenant_scope():  # the tenant is unknown until the token is found
             caller, credential, tenant_id = self.identify(token)
         bind_tenant(tenant_id)
         return caller, credential
+
+    def token_of(self, request: Request) -> str | None:
+        """Return the token of this kind that the request has, if it has one."""
+        token = bearer_token(request)
+        return token if token is not None and tokens.prefix_of(token) == self.prefix else None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="provisioning"'  # without this, DRF answers 403, not 401

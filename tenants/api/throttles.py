@@ -13,6 +13,7 @@ BY_TOKEN = {
     "device": Limit("device"),
     "member": Limit("member"),
     "enrollment_token": Limit("enrollment"),
+    "gateway_token": Limit("gateway"),
 }
 BY_ADDRESS = Limit("address")
 REJECTED = Limit("refused")

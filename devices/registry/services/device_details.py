@@ -1,4 +1,4 @@
-"""Change what members say about a device: its name, its tags and its site."""
+"""Change details of a device: its name, tags and site, and what it reports of its hardware."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,7 +7,7 @@ from enum import Enum
 from django.db import transaction
 
 from devices.registry.events import DeviceUpdated
-from devices.registry.models import Device, Site
+from devices.registry.models import Device, DeviceHardware, Site
 from devices.registry.queries import lock_device
 from devices.registry.services.sites import require_site
 from devices.registry.services.tags import set_tags
@@ -70,3 +70,25 @@ def update(
             ]
         )
     return device
+
+
+@transaction.atomic
+def record_hardware(
+    *, device: Device, manufacturer: str = "", model: str = "", now: datetime
+) -> None:
+    """Store what a device reports of its hardware. An empty value leaves a field as it is.
+
+    Raises:
+        DeviceIsRetired: the device is retired.
+    """
+    device = lock_device(device.pk)
+    hardware, _ = DeviceHardware.objects.get_or_create(device=device)
+    changes: Changes = {}
+    for row, name, value in ((hardware, "manufacturer", manufacturer), (device, "model", model)):
+        if value and value != getattr(row, name):
+            changes[name] = (getattr(row, name), value)
+            setattr(row, name, value)
+            row.save(update_fields=[name])
+    if changes:
+        fields = {"tenant_id": device.tenant_id, "device_id": device.pk}
+        record([DeviceUpdated(**fields, at=now, changes=changes)])

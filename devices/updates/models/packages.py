@@ -87,7 +87,9 @@ class SoftwareUpdate(TenantOwned):
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
     stored_name = models.CharField(max_length=200, blank=True)
     size = models.PositiveBigIntegerField(null=True)  # bytes
-    sha256 = models.CharField(max_length=64, blank=True)  # hexadecimal
+    sha256 = models.CharField(max_length=64, blank=True)  # hexadecimal, as the next two
+    sha1 = models.CharField(max_length=40, blank=True, db_default="", editable=False)
+    md5 = models.CharField(max_length=32, blank=True, db_default="", editable=False)
     signature = models.TextField(blank=True)  # a JWS in compact form (RFC 7515)
     apk = models.JSONField(null=True)  # values of the manifest of an Android package
     created_by = models.CharField(max_length=254)

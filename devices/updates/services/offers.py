@@ -69,13 +69,18 @@ def current_offer(device: Device, *, now: datetime) -> Offer | None:
     is offered only to devices that have started the download. Updates that the device
     should no longer start are ended.
     """
+    found = current_update(device, now=now)
+    return None if found is None else _signed(*found, device, now)
+
+
+def current_update(device: Device, *, now: datetime) -> tuple[UpdateStatus, State] | None:
+    """Return what `current_offer` offers, without signatures, and the state of the windows."""
     for row in _offered_updates(device):
         reason = None
         if row.status != Status.INSTALLING:
             reason = _exclusion_reason(row, device)
         if reason is None:
-            window = _window(row.deployment, device, now)
-            return _signed(row, window, device, now)
+            return row, _window(row.deployment, device, now)
         _end_excluded(row, reason, now)
     return None
 
@@ -91,13 +96,15 @@ def claim_download(device: Device, package_id: UUID, *, now: datetime) -> Softwa
         UpdateNotDue: the maintenance window is closed.
         DownloadsBusy: all download slots are in use.
     """
-    offer = current_offer(device, now=now)
-    package = None if offer is None else offer.status.package
-    if offer is None or package is None or package.pk != package_id:
+    found = current_update(device, now=now)
+    if found is None:
         raise UpdateNotFound
-    row = offer.status
-    if not offer.window.is_on:
-        raise UpdateNotDue(_wait(offer.window.until, now))
+    row, window = found
+    package = row.package
+    if package is None or package.pk != package_id:
+        raise UpdateNotFound
+    if not window.is_on:
+        raise UpdateNotDue(_wait(window.until, now))
     limit = policies.current_policy().concurrent_downloads
     wait = downloads.acquire_slot(device.pk, limit=limit)
     if wait is not None:

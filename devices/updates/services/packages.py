@@ -148,6 +148,7 @@ def receive(
             transaction.on_commit(partial(package_files.delete, row.stored_name), robust=True)
             row.stored_name, row.uploaded_at = name, now
             row.size, row.sha256 = spooled.size, spooled.sha256
+            row.sha1, row.md5 = spooled.sha1, spooled.md5
             row.apk = content.as_json() if content else None
             row.signature = signing.signature(row, key, now=now)
             row.save()

@@ -50,7 +50,8 @@ def spool_file(folder: Path, content: bytes = CONTENT) -> UploadedFile:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"upload-{len(list(folder.iterdir()))}"
     path.write_bytes(content)
-    return UploadedFile(str(path), len(content), hashlib.sha256(content).hexdigest())
+    hashes = {name: hashlib.new(name, content).hexdigest() for name in ("sha256", "sha1", "md5")}
+    return UploadedFile(str(path), len(content), **hashes)
 
 
 def create_released_package(

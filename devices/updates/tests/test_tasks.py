@@ -1,6 +1,7 @@
 """Tests of the update tasks in a Celery worker, and of rollout steps that run in parallel."""
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from django.db import connection
 
 from devices.registry.tests.waiting import wait_until
 from devices.updates import tasks
-from devices.updates.models import UpdateStatus
+from devices.updates.models import SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_tick
 from devices.updates.tests.rollouts import (
     create_devices,
@@ -22,6 +23,7 @@ from devices.updates.tests.rollouts import (
     wave_sizes,
 )
 from events.models import Event
+from provisioning import settings as defaults
 from tenants.context import every_tenant_scope
 from tenants.models import Tenant
 
@@ -47,6 +49,21 @@ def test_leftover_uploads_are_deleted(db: None) -> None:
     tasks.delete_orphaned_files.delay()
 
     wait_until(lambda: not orphan.exists())
+
+
+@pytest.mark.usefixtures("celery_worker")
+def test_missing_hashes_are_computed(acting: Tenant, tmp_path: Path, package_files: Path) -> None:
+    package = create_released_package(datetime.now(UTC), tmp_path / "in")
+    sha1 = package.sha1
+    SoftwareUpdate.objects.update(sha1="", md5="")
+    folder = Path(defaults.STORAGES["packages"]["OPTIONS"]["location"])  # of the worker
+    folder.mkdir(parents=True, exist_ok=True)
+    file = Path(shutil.copy(package_files / package.stored_name, folder))
+
+    tasks.compute_missing_hashes.delay()
+
+    wait_until(lambda: SoftwareUpdate.objects.get().sha1 == sha1)
+    file.unlink()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,1 @@
+"""The Direct Device Integration API of Eclipse hawkBit, for devices that speak it already."""
