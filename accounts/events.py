@@ -12,7 +12,7 @@ class TenantCreated(DomainEvent):
 
 
 class TenantUpdated(DomainEvent):
-    """A tenant's name or its policy for members changed."""
+    """A tenant's name or its settings changed."""
 
     name = "tenant.updated"
 

@@ -32,6 +32,7 @@ TIMEOUTS = {
     "web": _SERVER,
     "stream": _SERVER,
     "beat": _SERVER,
+    "mqtt": _SERVER,
     # Below the soft time limit of a task (CELERY_TASK_SOFT_TIME_LIMIT).
     "worker": Timeouts(statement=170, lock=30, idle_in_transaction=300),
     # Migrations and exports. A migration must not wait long for a lock, because all other

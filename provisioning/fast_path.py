@@ -114,6 +114,20 @@ class FastPath:
         headers = [*template, *answer.headers.items(), ("x-request-id", f"{getrandbits(128):032x}")]
         return line.kind.status, headers, answer.content
 
+    async def ask(self, method: str, path: str, request: FastRequest) -> tuple[int, bytes] | None:
+        """Return status and body of the answer to a request that has not come over HTTP.
+
+        None if the request goes the ordinary way.
+        """
+        line = self._kinds.get((method, path)) if settings.FAST_PATH else None
+        if line is None:
+            return None
+        answer = await line.ask(request)
+        if answer is None or not _count(answer):
+            return None
+        line.answers.inc()
+        return line.kind.status, answer.content
+
     def learn(self, scope: Any, status: int, headers: Headers) -> None:
         """Note the headers of an ordinary answer. Fast answers to the same host repeat them."""
         line = self._line(scope)

@@ -1,4 +1,4 @@
-"""Command lines of the web server, the push server, the Celery worker and beat."""
+"""Command lines of the roles: web server, push server, Celery worker, beat, MQTT bridge."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from django.conf import settings
 
 SCRIPTS = Path(sys.executable).parent
 CELERY = (str(SCRIPTS / "celery"), "--app", "provisioning", "--quiet")
-ROLES = ("web", "stream", "worker", "beat")
+ROLES = ("web", "stream", "worker", "beat", "mqtt")
 
 
 def command_line(role: str, *, port: int) -> tuple[str, ...]:
@@ -63,4 +63,6 @@ def command_line(role: str, *, port: int) -> tuple[str, ...]:
             )
         case "beat":
             return (*CELERY, "beat", "--loglevel=warning", "--pidfile=")
+        case "mqtt":
+            return (sys.executable, "-m", "provisioning.mqtt")
     raise ValueError(f"{role!r} is not a role. Roles are {', '.join(ROLES)}.")

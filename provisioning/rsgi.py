@@ -59,7 +59,7 @@ class Application:
 
     def __init__(self) -> None:
         self.uploads = UploadReceiver(files)
-        self.threads: FairThreads[Answer] = FairThreads(_answer, threads=settings.WEB_THREADS)
+        self.threads: FairThreads[Answer] = FairThreads(run_django, threads=settings.WEB_THREADS)
         self.fast = FastPath([kind() for kind in FAST_KINDS], self.threads)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -109,10 +109,10 @@ class Application:
 
 async def _run(environ: dict[str, Any], pool: ThreadPoolExecutor) -> Answer:
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(pool, _answer, environ)
+    return await loop.run_in_executor(pool, run_django, environ)
 
 
-def _answer(environ: dict[str, Any]) -> Answer:
+def run_django(environ: dict[str, Any]) -> Answer:
     """Return the complete response. Files are an exception: they are read while being sent."""
     status, headers, response = open_response(environ)
     if isinstance(response, LocalFileResponse):

@@ -84,6 +84,12 @@ EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, minimum=1)
 
 # --- Addresses, processes, TLS -------------------------------------------------------
 
+MQTT_URL = env.text("MQTT_URL", "")  # mqtts://USER:PASSWORD@HOST:PORT of a broker
+MQTT_CLIENT_ID = env.text("MQTT_CLIENT_ID", "provisioning-bridge")
+MQTT_CA_FILE = env.text("MQTT_CA_FILE", "")  # verifies the broker; by default the system's CAs
+MQTT_CERTIFICATE_FILE = env.text("MQTT_CERTIFICATE_FILE", "")  # of the bridge, and its key
+MQTT_KEY_FILE = env.text("MQTT_KEY_FILE", "")
+
 PORT = env.number("PORT", 8000, minimum=1)
 PUBLIC_URL = env.text("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)

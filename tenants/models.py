@@ -122,6 +122,7 @@ class Tenant(models.Model):
         default=False,
         help_text="Members must set up a second factor before they can use the portal.",
     )
+    accepts_mqtt = models.BooleanField(default=False, db_default=False)
 
     view_role: ClassVar[Role] = Role.ADMIN
     manage_role: ClassVar[Role] = Role.OWNER

@@ -56,10 +56,16 @@ class TenantForm(ServiceForm):
         widget=UnfoldBooleanSwitchWidget(),
         help_text="Members must set up a second factor before they can use the portal.",
     )
+    accepts_mqtt = forms.BooleanField(
+        label="MQTT",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Devices may send messages over MQTT, if this installation has a broker.",
+    )
 
     class Meta:
         model = Tenant
-        fields = ("slug", "name", "requires_second_factor")
+        fields = ("slug", "name", "requires_second_factor", "accepts_mqtt")
 
     def call_service(self) -> Tenant:
         values = self.cleaned_data
@@ -68,6 +74,7 @@ class TenantForm(ServiceForm):
                 tenant=self.instance,
                 name=values["name"],
                 requires_second_factor=values["requires_second_factor"],
+                accepts_mqtt=values["accepts_mqtt"],
                 now=clock.now(),
             )
         new = tenants.create_tenant(
@@ -93,13 +100,13 @@ class TenantAdmin(PortalAdmin):
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = TenantForm.for_user(signed_in_user(request))
-        unused = ("slug", "owner") if obj else ("requires_second_factor",)
+        unused = ("slug", "owner") if obj else ("requires_second_factor", "accepts_mqtt")
         for name in unused:
             del form.base_fields[name]
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        editable = ("name", "requires_second_factor")
+        editable = ("name", "requires_second_factor", "accepts_mqtt")
         return ((None, {"fields": editable if obj else ("slug", "name", "owner")}),)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -71,11 +71,20 @@ def create_tenant(
 
 @transaction.atomic
 def update_tenant(
-    *, tenant: Tenant, name: str, requires_second_factor: bool, now: datetime
+    *, tenant: Tenant, name: str, requires_second_factor: bool, accepts_mqtt: bool, now: datetime
 ) -> Tenant:
-    """Change the name of a tenant and whether members need a second factor."""
+    """Change the name of a tenant and its settings.
+
+    Args:
+        requires_second_factor: whether members need a second factor.
+        accepts_mqtt: whether messages of its devices over MQTT are used.
+    """
     locked_tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
-    new_values = {"name": name, "requires_second_factor": requires_second_factor}
+    new_values = {
+        "name": name,
+        "requires_second_factor": requires_second_factor,
+        "accepts_mqtt": accepts_mqtt,
+    }
     changes = {
         field: (getattr(locked_tenant, field), value)
         for field, value in new_values.items()

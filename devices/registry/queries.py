@@ -131,6 +131,12 @@ def device_with_steps(
     return device
 
 
+def bridged_device(device_id: UUID) -> Device | None:
+    """Return a device of any tenant that accepts MQTT, with its next steps."""
+    devices = Device.every_tenant.not_retired().filter(pk=device_id, tenant__accepts_mqtt=True)
+    return devices.select_related("next_steps").first()
+
+
 def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
     """Return the enrollment token with this digest, unless it is revoked or expired."""
     row = _ENROLLMENT_TOKEN.fetch_one(digest, now)

@@ -1,25 +1,45 @@
 """Authentication with device tokens and enrollment tokens; permissions of devices."""
 
+from typing import Any
 from uuid import UUID
 
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from core import clock
 from devices.registry.errors import DeviceIsQuarantined
 from devices.registry.models import Device, DeviceToken, EnrollmentToken
-from devices.registry.queries import device_of_token, enrollment_token
+from devices.registry.queries import bridged_device, device_of_token, enrollment_token
 from devices.registry.services.clone_detection import report_unknown_token
 from tenants import tokens
 from tenants.api.authentication import BearerAuthentication, invalid_token, record_use
 from tenants.api.permissions import IsMember, TenantIsBound
-from tenants.context import bind_caller
+from tenants.context import bind_caller, bind_tenant, every_tenant_scope
+
+BRIDGED_DEVICE = "provisioning.bridged_device"  # WSGI environ key; no header can have this name
 
 
 class DeviceAuthentication(BearerAuthentication):
-    """Authenticate a device by its `dev_` token."""
+    """Authenticate a device by its `dev_` token.
+
+    A message over MQTT has none: the broker has authenticated the device by its certificate, and
+    the bridge, which runs in this process, names the device.
+    """
 
     prefix = DeviceToken.prefix
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        device_id = request.META.get(BRIDGED_DEVICE)
+        if device_id is None:
+            return super().authenticate(request)
+        with every_tenant_scope():
+            device = bridged_device(device_id)
+        if device is None:
+            raise AuthenticationFailed("The device is unknown.", code="unknown_device")
+        bind_caller("device", id=device.pk, name=device.name)
+        bind_tenant(device.tenant_id)
+        return device, str(device.pk)
 
     def identify(self, token: str) -> tuple[Device, str, UUID | None]:
         match = device_of_token(tokens.digest(token))

@@ -1,6 +1,6 @@
 """Update the last-seen times of devices and mark silent devices offline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from events.services.outbox import record
 
 UNRECORDED = {"ip_address", "boot_id"}  # they may change many times a day
 SWEEP_SLICE = 5_000  # devices in one transaction
+RECENTLY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,25 @@ def record_sign_of_life(*, device: Device, now: datetime) -> None:
     """
     if not update_last_seen_if_online(device, now=now):
         _update_device(device.pk, ConnectReport(), now)
+
+
+@transaction.atomic
+def note_disconnection(*, device_id: UUID, now: datetime) -> bool:
+    """Mark a device of the current tenant offline, because its connection was lost.
+
+    A device that was seen a moment ago stays online: it has another connection.
+
+    Returns:
+        Whether the device is offline now because of the call.
+    """
+    silent = Device.objects.filter(status=Device.Status.ONLINE, last_seen__lt=now - RECENTLY)
+    device = silent.select_for_update(no_key=True).filter(pk=device_id).first()
+    if device is None or device.tenant_id is None or device.last_seen is None:
+        return False
+    device.status = Device.Status.OFFLINE
+    device.save(update_fields=["status"])
+    _record_offline([(device.pk, device.tenant_id, device.last_seen)], now)
+    return True
 
 
 def sweep(
@@ -193,8 +213,14 @@ def online_event(device: Device, *, before: str, last_seen: datetime | None) -> 
 @transaction.atomic
 def _mark_offline(range_: tuple[str, str], *, since: datetime, now: datetime) -> int:
     """Mark a slice of the silent devices. Return their number."""
-    online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
     rows = mark_silent_offline(range_, since=since, limit=SWEEP_SLICE)
+    _record_offline(rows, now)
+    return len(rows)
+
+
+def _record_offline(rows: Iterable[tuple[UUID, UUID, datetime]], now: datetime) -> None:
+    """Record that devices are offline: their ids, their tenants, and when they were seen."""
+    online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
     record(
         DeviceStatusChanged(
             tenant_id=tenant_id,
@@ -206,4 +232,3 @@ def _mark_offline(range_: tuple[str, str], *, since: datetime, now: datetime) ->
         )
         for device_id, tenant_id, last_seen in rows
     )
-    return len(rows)
