@@ -106,6 +106,8 @@ class GatewayTokenRevoked(TokenEvent):
 class PersonEvent(DomainEvent):
     """An event of one user, which belongs to no tenant."""
 
+    has_tenant = False
+
     email: str
 
 

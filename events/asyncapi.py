@@ -18,7 +18,7 @@ from events.services.webhooks import CONTENT_TYPE, ID, SIGNATURE, TIMESTAMP
 
 Schema = dict[str, Any]
 
-BASE = "Event"  # the schema that all events share
+BASE, BASE_DATA = "Event", "EventData"  # the schemas that all events share
 HEADERS = "WebhookHeaders"
 _TYPES: dict[Any, Schema] = {
     str: {"type": "string"},
@@ -33,7 +33,7 @@ _TYPES: dict[Any, Schema] = {
 @cache
 def asyncapi_document() -> dict[str, Any]:
     """Return the document: one channel for webhooks, and a message for each event."""
-    names = list(event_classes())
+    names = list(webhook_events())
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -67,14 +67,21 @@ def asyncapi_document() -> dict[str, Any]:
             }
         },
         "components": {
-            "messages": {name: _message(name, kind) for name, kind in event_classes().items()},
+            "messages": {name: _message(name, kind) for name, kind in webhook_events().items()},
             "schemas": {
                 BASE: _base_schema(),
                 HEADERS: _header_schema(),
-                **{name: _schema(name, kind) for name, kind in event_classes().items()},
+                BASE_DATA: _base_data_schema(),
+                **{name: _schema(name, kind) for name, kind in webhook_events().items()},
+                **{f"{name}.data": _data_schema(kind) for name, kind in webhook_events().items()},
             },
         },
     }
+
+
+def webhook_events() -> dict[str, type[DomainEvent]]:
+    """Return the classes of the events of tenants by name. Webhooks receive no others."""
+    return {name: kind for name, kind in event_classes().items() if kind.has_tenant}
 
 
 def details_schema(kind: type[DomainEvent]) -> Schema:
@@ -103,7 +110,7 @@ def _message(name: str, kind: type[DomainEvent]) -> Schema:
 
 
 def _schema(name: str, kind: type[DomainEvent]) -> Schema:
-    data = {"type": "object", "properties": {"details": details_schema(kind)}}
+    data = {"$ref": f"#/components/schemas/{name}.data"}
     return {
         "allOf": [
             {"$ref": f"#/components/schemas/{BASE}"},
@@ -112,9 +119,14 @@ def _schema(name: str, kind: type[DomainEvent]) -> Schema:
     }
 
 
-def _base_schema() -> Schema:
+def _data_schema(kind: type[DomainEvent]) -> Schema:
+    """Return the schema of the data of an event, to which its `dataschema` leads."""
+    details = {"type": "object", "properties": {"details": details_schema(kind)}}
+    return {"allOf": [{"$ref": f"#/components/schemas/{BASE_DATA}"}, details]}
+
+
+def _base_data_schema() -> Schema:
     text: Schema = {"type": "string"}
-    address = {"type": "string", "format": "uri"}
     device = {
         "type": ["object", "null"],
         "description": "The device that the event is about.",
@@ -137,6 +149,12 @@ def _base_schema() -> Schema:
             "description": "The portal page of the object that the event is about.",
         },
     }
+    return {"type": "object", "properties": data, "required": list(data)}
+
+
+def _base_schema() -> Schema:
+    text: Schema = {"type": "string"}
+    address = {"type": "string", "format": "uri"}
     properties = {
         "specversion": {"const": "1.0"},
         "id": {**text, "description": "Unique. The same in each attempt to send the event."},
@@ -147,7 +165,7 @@ def _base_schema() -> Schema:
         "datacontenttype": {"const": "application/json"},
         "dataschema": address,
         "tenant": {**_TYPES[UUID], "description": "The id of the tenant."},
-        "data": {"type": "object", "properties": data, "required": list(data)},
+        "data": {"$ref": f"#/components/schemas/{BASE_DATA}"},
     }
     required = [name for name in properties if name != "subject"]
     return {"type": "object", "properties": properties, "required": required}

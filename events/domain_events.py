@@ -34,6 +34,8 @@ class DomainEvent:
     # page of the object. Other events link to their device.
     link: ClassVar[tuple[str, str] | None] = None
 
+    has_tenant: ClassVar[bool] = True  # webhooks receive only events of tenants
+
     tenant_id: UUID | None
     device_id: UUID | None = None
     at: datetime

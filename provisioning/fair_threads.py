@@ -129,7 +129,7 @@ class FairThreads(Generic[A]):
         Threads share one interpreter lock, so each running request slows the others down. A
         device sends one request at a time. So does an address, until its credentials are known.
         """
-        is_site = caller.startswith("Bearer enr_")
+        is_site = caller.rpartition(" ")[2].startswith(("enr_", "gwt_"))
         return max(1, self._most - 1) if is_site or _is_member(caller) else 1
 
 

@@ -89,6 +89,7 @@ MQTT_CLIENT_ID = env.text("MQTT_CLIENT_ID", "provisioning-bridge")
 MQTT_CA_FILE = env.text("MQTT_CA_FILE", "")  # verifies the broker; by default the system's CAs
 MQTT_CERTIFICATE_FILE = env.text("MQTT_CERTIFICATE_FILE", "")  # of the bridge, and its key
 MQTT_KEY_FILE = env.text("MQTT_KEY_FILE", "")
+MQTT_METRICS_PORT = env.number("MQTT_METRICS_PORT", 0)  # for Prometheus; 0: none
 
 PORT = env.number("PORT", 8000, minimum=1)
 PUBLIC_URL = env.text("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")

@@ -8,9 +8,11 @@
 #               spaces; the first one that responds is used
 #   TRUST       the folder that nginx reads                      /etc/nginx/trust
 #   EVERY       interval in seconds                              60
+#   RELOAD      command after a change                           nginx -t -q && nginx -s reload
 set -u
 folder=${TRUST:-/etc/nginx/trust}
 every=${EVERY:-60}
+reload=${RELOAD:-nginx -t -q && nginx -s reload}
 mkdir -p "$folder"
 
 download() { # both files from the same host, complete
@@ -42,6 +44,6 @@ done
 (
     while sleep "$every"; do
         fetch
-        [ -e "$folder/.unread" ] && nginx -t -q && nginx -s reload && rm "$folder/.unread"
+        [ -e "$folder/.unread" ] && sh -c "$reload" && rm "$folder/.unread"
     done
 ) &

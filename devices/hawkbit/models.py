@@ -74,7 +74,7 @@ class HawkbitActionQuerySet(models.QuerySet["HawkbitAction"]):
 class HawkbitAction(TenantOwned):
     """The id under which a device knows an attempt of its update, and what it said about it.
 
-    The API needs ids that fit into 32 bits. An action is open until the device reports its end,
+    Some devices read ids as numbers of 32 bits, so an id is a number. An action is open until the device reports its end,
     or until it has confirmed that the update was cancelled.
     """
 

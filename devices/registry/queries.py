@@ -132,7 +132,10 @@ def device_with_steps(
 
 
 def bridged_device(device_id: UUID) -> Device | None:
-    """Return a device of any tenant that accepts MQTT, with its next steps."""
+    """Return a device of any tenant that accepts MQTT, with its next steps.
+
+    The broker has checked its certificate when it connected.
+    """
     devices = Device.every_tenant.not_retired().filter(pk=device_id, tenant__accepts_mqtt=True)
     return devices.select_related("next_steps").first()
 

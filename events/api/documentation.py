@@ -13,8 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_safe
 
 from core.rest.caching import not_modified_response
-from events.asyncapi import asyncapi_document, details_schema
-from events.event_classes import description_of, event_classes
+from events.asyncapi import asyncapi_document, details_schema, webhook_events
+from events.event_classes import description_of
 
 CACHE_CONTROL = "public, max-age=300"
 CODE = re.compile(r"`([^`]+)`")
@@ -26,7 +26,7 @@ EXAMPLE = {
     "subject": "0b6f0f0e-2f4c-4b8e-9d4e-6a1f5a7c3d21",
     "time": "2026-11-25T17:22:47.405273+00:00",
     "datacontenttype": "application/json",
-    "dataschema": "https://devices.example.com/asyncapi#/components/schemas/alert.opened",
+    "dataschema": "https://devices.example.com/asyncapi#/components/schemas/alert.opened.data",
     "tenant": "4be0643f-1d98-473b-97cd-ca98a65347dd",
     "data": {
         "device": {"id": "0b6f0f0e-2f4c-4b8e-9d4e-6a1f5a7c3d21", "name": "Lobby 04"},
@@ -73,7 +73,7 @@ def _document() -> tuple[bytes, str]:
 def _subjects() -> dict[str, list[dict[str, Any]]]:
     """Return the events by the first part of their names, such as `alert`."""
     subjects: dict[str, list[dict[str, Any]]] = {}
-    for name, kind in event_classes().items():
+    for name, kind in webhook_events().items():
         schema = details_schema(kind)
         fields = [(field, _type_name(part)) for field, part in schema["properties"].items()]
         paragraphs = [_with_code(text) for text in description_of(kind).split("\n\n")]

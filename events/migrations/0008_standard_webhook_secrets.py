@@ -13,8 +13,9 @@ FORMER_PREFIX = "whs_"
 
 def rewrite(apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
     """Write the secrets in the form of Standard Webhooks. Their keys stay the same."""
+    channels = apps.get_model("events", "Channel").every_tenant.exclude(secret="")
     with every_tenant_scope():
-        for channel in apps.get_model("events", "Channel").every_tenant.exclude(secret=""):
+        for channel in channels.select_for_update().order_by("pk"):
             for name in ("secret", "former_secret"):
                 setattr(channel, name, _standard(getattr(channel, name)))
             channel.save(update_fields=["secret", "former_secret"])

@@ -44,7 +44,7 @@ def cloud_event(
         **({"subject": str(event.device_id)} if event.device_id else {}),
         "time": event.at.isoformat(),
         "datacontenttype": "application/json",
-        "dataschema": f"{settings.PUBLIC_URL}{DOCUMENT_PATH}#/components/schemas/{event.name}",
+        "dataschema": f"{settings.PUBLIC_URL}{DOCUMENT_PATH}#/components/schemas/{event.name}.data",
         "tenant": str(event.tenant_id),
         "data": {
             "device": device,
@@ -75,9 +75,11 @@ def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
     """Return the signature of a message in base64: HMAC-SHA-256 (RFC 2104).
 
     Args:
-        secret: `whsec_` and the key in base64.
+        secret: `whsec_` and the key in base64. One without this beginning, which a process of
+            release 1 has written, is the key itself.
     """
-    key = b64decode(secret.removeprefix(SECRET_PREFIX))
+    is_encoded = secret.startswith(SECRET_PREFIX)
+    key = b64decode(secret.removeprefix(SECRET_PREFIX)) if is_encoded else secret.encode()
     signed = f"{message_id}.{timestamp}.".encode() + body
     return b64encode(hmac.digest(key, signed, sha256)).decode()
 

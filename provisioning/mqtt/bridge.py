@@ -8,37 +8,44 @@ a message may arrive twice.
 import asyncio
 import json
 import logging
-import ssl
 import time
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from gmqtt import Client
 from prometheus_client import Counter
 
 from core.push.subscription import Subscription
 from devices.remote_control.services import push_notifications
-from provisioning.mqtt import topics
+from provisioning.mqtt import broker, topics
 from provisioning.mqtt.known_devices import KnownDevices, Unavailable
 from provisioning.mqtt.requests import DeviceRequests
 from provisioning.mqtt.topics import Message, read_message
+from provisioning.mqtt.turns import Turns
 
-AT_LEAST_ONCE = 1
+AT_MOST_ONCE, AT_LEAST_ONCE = 0, 1
+NO_RETAINED = 2  # retain handling of a subscription (MQTT 5, section 3.8.3.1)
 SESSION_SECONDS = 7 * 86_400  # for which the broker keeps messages while the bridge is away
-IN_FLIGHT = 1_000  # messages that the broker sends without an acknowledgement
+IN_FLIGHT = 2_000  # messages that the broker sends without an acknowledgement
+# Unfinished messages; a device that sends more loses them. More than an hour's, at 10 seconds.
+MOST_OF_DEVICE = 400
 KEEPALIVE = 20  # seconds
 RECONNECT_SECONDS = 2
+LOST_SECONDS = 60.0  # without a connection, after which the process ends and is started again
 MAX_PAUSE = 30.0  # seconds between two attempts to answer a message
-MAX_FAULTS = 5  # answers with 500, after which a message is given up
+FAULTY_AFTER = 5  # attempts that ended with 500 while other messages were answered
 AWAKE_SECONDS = 3600.0  # since a device's last message, in which it is woken
 MAX_AWAKE = 500_000  # devices
+REPEATED = {429, 500, 502, 503, 504}
 
 MESSAGES = Counter("mqtt_messages_total", "Messages of devices over MQTT", ["kind", "code"])
 logger = logging.getLogger(__name__)
+
+
+class ConnectionLost(Exception):
+    """There is no connection to the broker any more, and the client does not get one."""
 
 
 class Bridge:
@@ -46,7 +53,10 @@ class Bridge:
 
     def __init__(self) -> None:
         self._devices, self._requests = KnownDevices(), DeviceRequests()
+        self._turns: Turns[UUID] = Turns(most=MOST_OF_DEVICE)
         self._awake: dict[str, float] = {}  # when the device has sent its last message
+        self._answered = 0  # messages, apart from those that ended with 500
+        self._handlers: set[asyncio.Task[Any]] = set()
         self._client = Client(
             settings.MQTT_CLIENT_ID,
             clean_session=False,
@@ -55,29 +65,43 @@ class Bridge:
             receive_maximum=IN_FLIGHT,
         )
         self._client.set_config({"reconnect_retries": -1, "reconnect_delay": RECONNECT_SECONDS})
-        if (credentials := broker_credentials()) is not None:
+        if (credentials := broker.credentials()) is not None:
             self._client.set_auth_credentials(*credentials)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
+        self._client.on_disconnect = self._on_disconnect
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Answer messages until `stop` is set."""
+        """Answer messages until `stop` is set.
+
+        Raises:
+            ConnectionLost: there was no connection for a minute.
+        """
         subscription = Subscription(
             {push_notifications.topic(): self._on_notification}, catch_up=[]
         )
-        waking = asyncio.create_task(subscription.run())
+        tasks = [asyncio.create_task(subscription.run()), asyncio.create_task(self._connect())]
+        connected = time.monotonic()
         try:
-            await self._connect(stop)
-            await stop.wait()
+            while not stop.is_set():
+                if self._client.is_connected:
+                    connected = time.monotonic()
+                elif time.monotonic() - connected > LOST_SECONDS:
+                    raise ConnectionLost
+                try:
+                    await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+                except TimeoutError:
+                    continue
         finally:
-            waking.cancel()
+            for task in tasks:
+                task.cancel()
             if self._client.is_connected:
                 await self._client.disconnect()
 
-    async def _connect(self, stop: asyncio.Event) -> None:
+    async def _connect(self) -> None:
         """Connect for the first time. Later the client reconnects by itself."""
-        host, port, tls = broker_address()
-        while not stop.is_set():
+        host, port, tls = broker.address()
+        while True:
             try:
                 await self._client.connect(host, port, ssl=tls, keepalive=KEEPALIVE)
                 return
@@ -87,26 +111,57 @@ class Bridge:
 
     def _on_connect(self, client: Client, flags: int, code: int, properties: Any) -> None:
         logger.info("Connected to the MQTT broker.")
-        client.subscribe(topics.UP, qos=AT_LEAST_ONCE)
+        self._cancel_handlers()
+        client.subscribe(topics.UP, qos=AT_LEAST_ONCE, retain_handling_options=NO_RETAINED)
+
+    def _on_disconnect(self, client: Client, packet: Any, error: Any = None) -> None:
+        self._cancel_handlers()
+
+    def _cancel_handlers(self) -> None:
+        """Stop answering. The broker sends all messages again that were not acknowledged.
+
+        An acknowledgement on the next connection might be for another message.
+        """
+        for handler in self._handlers:
+            handler.cancel()
 
     async def _on_message(
         self, client: Client, topic: str, payload: bytes, qos: int, properties: Any
     ) -> int:
         """Answer a message. Return 0, which acknowledges it."""
-        message = read_message(topic, bytes(payload))
-        if message is None or properties.get("retain"):
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        try:
+            await self._handle(topic, bytes(payload), qos, is_retained=properties.get("retain"))
+        except Exception:  # the place of a message that nobody acknowledges is lost
+            logger.exception("A message to %.100s has failed", topic)
+        finally:
+            self._handlers.discard(handler)
+        return 0
+
+    async def _handle(self, topic: str, payload: bytes, qos: int, *, is_retained: bool) -> None:
+        message = read_message(topic, payload)
+        if message is None or is_retained:
             # A retained message was sent at an unknown time, perhaps to an earlier session.
             MESSAGES.labels("unknown" if message is None else message.kind, "ignored").inc()
-            return 0
-        status, content = await self._answer(message)
+            return
+        if qos == AT_MOST_ONCE and len(self._handlers) > IN_FLIGHT:
+            MESSAGES.labels(message.kind, "dropped").inc()
+            return
+        if not self._turns.has_place(message.device_id):
+            MESSAGES.labels(message.kind, "too_many").inc()
+            self._send_answer(message, 429, broker.too_many())
+            return
+        async with self._turns.turn(message.device_id):
+            status, content = await self._answer(message, repeats=qos > AT_MOST_ONCE)
         MESSAGES.labels(message.kind, status).inc()
         if status and (message.wants_answer or status >= 400 or _is_notable(content)):
             self._send_answer(message, status, content)
-        return 0
 
-    async def _answer(self, message: Message) -> tuple[int, bytes]:
+    async def _answer(self, message: Message, *, repeats: bool) -> tuple[int, bytes]:
         """Return the answer, whatever time that takes. Status 0 means that there is none."""
-        pause, faults = 0.5, 0
+        pause, faults, answered = 0.5, 0, self._answered
         while True:
             try:
                 status, content = await self._try_to_answer(message)
@@ -116,32 +171,38 @@ class Bridge:
                 logger.exception("A message of %s has failed", message.device_id)
                 status, content = 500, b""
             faults += status == 500
-            if status not in (500, 502, 503, 504) or faults >= MAX_FAULTS:
+            # The fault is the message's, and not the server's, if others are answered.
+            is_faulty = faults >= FAULTY_AFTER and self._answered > answered
+            if status not in REPEATED or is_faulty or not repeats:
+                self._answered += status != 500
                 return status, content
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_PAUSE)
 
     async def _try_to_answer(self, message: Message) -> tuple[int, bytes]:
+        name = str(message.device_id)
+        if message.kind == topics.GONE and self._awake.pop(name, None) is None:
+            return 0, b""  # a device that has said nothing has nothing to end
         device = await self._devices.get(message.device_id)
         if device is None:
             return 0, b""
         if message.kind == topics.GONE:
-            self._awake.pop(str(device.id), None)
             await self._requests.note_disconnection(device)
             return 0, b""
-        if len(self._awake) >= MAX_AWAKE:
-            self._awake.clear()
-        self._awake[str(device.id)] = time.monotonic()
-        return await self._requests.answer(device, message)
+        status, content = await self._requests.answer(device, message)
+        if status < 400:
+            if len(self._awake) >= MAX_AWAKE:
+                self._awake.clear()
+            self._awake[name] = time.monotonic()
+        return status, content
 
     def _send_answer(self, message: Message, status: int, content: bytes) -> None:
         kind = message.kind
         if status >= 400:
             kind = topics.ERRORS
-            content = json.dumps(
-                {"message": message.kind, "status": status, **_object(content)}
-            ).encode()
-        self._publish(message.device_id, kind, content)
+            fields = {"message": message.kind, "status": status, **_object(content)}
+            content = json.dumps(fields).encode()
+        self._publish(message.device_id, kind, content, AT_LEAST_ONCE)
 
     def _on_notification(self, data: bytes) -> None:
         """Wake the devices that a push notification is for."""
@@ -153,37 +214,15 @@ class Bridge:
 
     def _wake(self, device_id: str, content: dict[str, Any]) -> None:
         if time.monotonic() - self._awake.get(device_id, -AWAKE_SECONDS) < AWAKE_SECONDS:
-            self._publish(device_id, topics.WAKE, json.dumps(content).encode())
+            self._publish(device_id, topics.WAKE, json.dumps(content).encode(), AT_MOST_ONCE)
 
-    def _publish(self, device_id: UUID | str, kind: str, content: bytes) -> None:
-        if self._client.is_connected:  # if it is not, the device asks again
-            self._client.publish(topics.down(device_id, kind), content, qos=AT_LEAST_ONCE)
-
-
-def broker_address() -> tuple[str, int, ssl.SSLContext | bool]:
-    """Return host, port and TLS context of the broker.
-
-    Raises:
-        ImproperlyConfigured: `MQTT_URL` is missing or wrong.
-    """
-    parts = urlsplit(settings.MQTT_URL)
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        raise ImproperlyConfigured("MQTT_URL must be set, for example mqtts://broker:8883.")
-    if parts.scheme == "mqtt":
-        return parts.hostname, parts.port or 1883, False
-    context = ssl.create_default_context(cafile=settings.MQTT_CA_FILE or None)
-    if settings.MQTT_CERTIFICATE_FILE:
-        key = settings.MQTT_KEY_FILE or None
-        context.load_cert_chain(settings.MQTT_CERTIFICATE_FILE, key)
-    return parts.hostname, parts.port or 8883, context
-
-
-def broker_credentials() -> tuple[str, str | None] | None:
-    """Return the user name and the password in `MQTT_URL`, if there are any."""
-    parts = urlsplit(settings.MQTT_URL)
-    if parts.username is None:
-        return None
-    return unquote(parts.username), None if parts.password is None else unquote(parts.password)
+    def _publish(self, device_id: UUID | str, kind: str, content: bytes, qos: int) -> None:
+        if not self._client.is_connected:
+            return  # the device asks again
+        try:
+            self._client.publish(topics.down(device_id, kind), content, qos=qos)
+        except OverflowError:
+            logger.warning("The broker does not acknowledge the messages of the bridge.")
 
 
 def _is_notable(content: bytes) -> bool:

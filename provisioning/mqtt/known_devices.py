@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import Error, close_old_connections
+from django.db.models import Exists, OuterRef
 
+from certificates.models import DeviceCertificate
+from core import clock
 from core.group_commit import GroupCommit, QueueFull
 from devices.registry.models import Device
 from tenants.context import every_tenant_scope
@@ -24,17 +27,15 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """A device whose tenant accepts MQTT.
+    """A device whose tenant accepts MQTT, and that has a certificate in use.
 
     Attributes:
         token_digest: of its token; "" without one. The fast path finds devices by it.
-        address: the last known one, because the broker does not tell the present one.
     """
 
     id: UUID
     tenant_id: UUID
     token_digest: str
-    address: str | None
 
 
 class KnownDevices:
@@ -47,7 +48,7 @@ class KnownDevices:
         )
 
     async def get(self, device_id: UUID) -> KnownDevice | None:
-        """Return a device. None if it is unknown or retired, or its tenant uses no MQTT.
+        """Return a device. None if it may not send messages any more, or never might.
 
         Raises:
             Unavailable: the database does not answer.
@@ -76,13 +77,16 @@ def _read(ids: Sequence[UUID]) -> dict[UUID, list[KnownDevice]]:
     close_old_connections()
     try:
         with every_tenant_scope():
+            # The broker looks at a certificate once, when the device connects.
+            accepted = DeviceCertificate.objects.accepted().filter(not_after__gt=clock.now())
             devices = Device.every_tenant.not_retired().filter(
-                pk__in=ids, tenant__accepts_mqtt=True
+                Exists(accepted.filter(device=OuterRef("pk"))),
+                pk__in=ids,
+                tenant__accepts_mqtt=True,
             )
-            columns = ("pk", "tenant_id", "token__digest", "ip_address")
             return {
-                pk: [KnownDevice(pk, tenant_id, digest or "", address)]
-                for pk, tenant_id, digest, address in devices.values_list(*columns)
+                pk: [KnownDevice(pk, tenant_id, digest or "")]
+                for pk, tenant_id, digest in devices.values_list("pk", "tenant_id", "token__digest")
             }
     except Error as error:
         raise Unavailable from error

@@ -3,9 +3,11 @@
 import asyncio
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.conf import settings
+from django.db import close_old_connections
 
 from core import clock
 from core.fast_requests import FastRequest
@@ -29,13 +31,13 @@ class DeviceRequests:
     def __init__(self) -> None:
         self._threads: FairThreads[Answer] = FairThreads(run_django, threads=settings.WEB_THREADS)
         self._fast = FastPath([kind() for kind in FAST_KINDS], self._threads)
+        # Thousands of devices may lose their connections at once.
+        self._hints = ThreadPoolExecutor(1, thread_name_prefix="hint")
 
     async def answer(self, device: KnownDevice, message: Message) -> tuple[int, bytes]:
         """Return the status and the body of the answer."""
         if device.token_digest and not message.query:
-            request = FastRequest(
-                "", device.token_digest, device.address, message.body, HEADERS.get
-            )
+            request = FastRequest("", device.token_digest, None, message.body, HEADERS.get)
             fast = await self._fast.ask(message.method, message.path, request)
             if fast is not None:
                 return fast
@@ -50,10 +52,12 @@ class DeviceRequests:
 
     async def note_disconnection(self, device: KnownDevice) -> None:
         """Use the last will of a device as a hint that it is offline."""
-        await asyncio.to_thread(_note_disconnection, device)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._hints, _note_disconnection, device)
 
 
 def _note_disconnection(device: KnownDevice) -> None:
+    close_old_connections()
     with tenant_scope(device.tenant_id), caller_scope(SYSTEM):
         presence.note_disconnection(device_id=device.id, now=clock.now())
 

@@ -69,7 +69,7 @@ def _query(payload: bytes) -> str:
     """Return the query of a request for commands: `after` and `keys`, if they are readable."""
     try:
         fields = json.loads(payload or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(fields, dict):
         return ""

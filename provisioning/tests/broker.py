@@ -89,8 +89,8 @@ class Broker:
 
 
 @contextmanager
-def running_bridge(broker: Broker) -> Iterator[None]:
-    """Run the bridge in a process of its own, on the database of the test."""
+def running_bridge(broker: Broker) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the bridge in a process of its own, on the database of the test. Return the process."""
     environment = {**os.environ, **subprocess_environment(), "MQTT_URL": broker.url}
     with open(broker.folder / "bridge.log", "ab") as log:
         process = subprocess.Popen(
@@ -103,7 +103,7 @@ def running_bridge(broker: Broker) -> Iterator[None]:
     subscribed = broker.log.count(SUBSCRIBED)
     try:
         wait_until(lambda: broker.log.count(SUBSCRIBED) > subscribed)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()
@@ -134,9 +134,19 @@ class ConnectedDevice:
 
 @contextmanager
 def connected(
-    broker: Broker, device_id: Any, certificate: str, key: Any, *, will: bool = False
+    broker: Broker,
+    device_id: Any,
+    certificate: str,
+    key: Any,
+    *,
+    will: bool = False,
+    client_id: str = "",
 ) -> Iterator[ConnectedDevice]:
     """Connect a device with its certificate.
+
+    Args:
+        will: whether the broker has to publish a last will.
+        client_id: by default the name of the device.
 
     Raises:
         ConnectionRefusedError, ssl.SSLError: the broker refuses the connection.
@@ -145,7 +155,9 @@ def connected(
     from paho.mqtt.enums import CallbackAPIVersion
 
     name = f"Device-{device_id}"
-    client: Any = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
+    client: Any = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id or name, protocol=paho.MQTTv5
+    )
     device = ConnectedDevice(client, name)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     file = broker.folder / f"{name}.pem"

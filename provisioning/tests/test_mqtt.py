@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection as db
+from django.db import transaction
 
 from certificates.services import revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
@@ -88,6 +90,7 @@ class TestTopics:
             (b"", ""),
             (b"[1]", ""),
             (b"nonsense", ""),
+            (b"[" * 100_000, ""),
         ],
     )
     def test_a_request_for_commands_uses_what_is_readable(self, payload: bytes, query: str) -> None:
@@ -173,10 +176,10 @@ class TestBroker:
             for _ in range(3):
                 connection.send("metrics", sample)
             connection.send("metrics", b"nonsense")
+            # Messages of a device are handled in turn, so the samples are stored by then.
             fault = json.loads(connection.expect("errors"))
 
         assert (fault["message"], fault["status"]) == ("metrics", 400)
-        wait_until(lambda: DeviceMetrics.every_tenant.filter(device_id=device.pk).exists())
         assert DeviceMetrics.every_tenant.filter(device_id=device.pk).count() == 1
 
     def test_a_device_is_woken_fetches_its_command_and_answers_it(
@@ -202,32 +205,55 @@ class TestBroker:
         self, broker: Broker, bridge: None, device: Device, tenant: Tenant
     ) -> None:
         other = DeviceFactory.create(tenant=tenant, status="offline", last_seen=None)
+        issue_certificate(other, datetime.now(UTC))
         with self.connect(broker, device) as connection:
             connection.send("connect", b"{}", name=f"Device-{other.pk}")
-            connection.send("connect", b"{}")
-            connection.expect("connect")
+            wait_until(lambda: f"Denied PUBLISH from Device-{device.pk}" in broker.log)
+        with self.connect(broker, device) as connection:  # the broker has ended the first one
+            for _ in range(3):  # whatever came first is handled by then
+                connection.send("connect", b"{}")
+                connection.expect("connect")
 
         other.refresh_from_db()
         assert other.last_seen is None
 
-    def test_a_device_does_not_receive_the_messages_of_another(
+    def test_a_device_cannot_take_over_the_session_of_the_bridge(
         self, broker: Broker, bridge: None, device: Device
     ) -> None:
-        with self.connect(broker, device) as connection:
-            connection.client.subscribe("devices/#", qos=1)
+        with self.connect(broker, device, client_id="provisioning-bridge") as connection:
             connection.send("connect", b"{}")
             connection.expect("connect")
-            topics = {topic for topic, _ in list(connection.received.queue)}
 
-        assert all(topic.startswith(f"devices/Device-{device.pk}/") for topic in topics)
+        assert "already connected" not in broker.log
+        assert f"as provisioning-bridge (p5, c1, k60, u'Device-{device.pk}')" not in broker.log
+
+    def test_a_device_does_not_receive_the_messages_of_another(
+        self, broker: Broker, bridge: None, device: Device, tenant: Tenant
+    ) -> None:
+        other, key = DeviceFactory.create(tenant=tenant), ec_key()
+        certificate = issue_certificate(other, datetime.now(UTC), key).pem
+        with (
+            self.connect(broker, device) as curious,
+            connected(broker, other.pk, certificate, key) as connection,
+        ):
+            for topic in ("devices/#", f"devices/Device-{other.pk}/down/#"):
+                curious.client.subscribe(topic, qos=1)
+            for _ in range(3):
+                connection.send("connect", b"{}")
+                connection.expect("connect")
+            curious.send("connect", b"{}")
+            topics = set()
+            while f"devices/Device-{device.pk}/down/connect" not in topics:
+                topics.add(curious.received.get(timeout=20)[0])
+
+        assert topics == {f"devices/Device-{device.pk}/down/connect"}
 
     def test_a_revoked_certificate_is_refused(self, broker: Broker, device: Device) -> None:
         now = datetime.now(UTC)
         revoke_certificate(self.certificate, now)
         build_lists()
-        broker.stop()
-        broker.refresh_trust()
-        broker.start()
+        broker.refresh_trust()  # and SIGHUP
+        wait_until(lambda: "Reloading config" in broker.log)
 
         with pytest.raises((ConnectionRefusedError, ssl.SSLError)), self.connect(broker, device):
             pass
@@ -264,6 +290,40 @@ class TestBroker:
         with running_bridge(broker):
             samples = DeviceMetrics.every_tenant.filter(device_id=device.pk)
             wait_until(lambda: samples.count() == 100, timeout=60)
+
+    def test_nothing_is_acknowledged_before_it_is_stored(
+        self, broker: Broker, device: Device
+    ) -> None:
+        at = datetime.now(UTC).replace(microsecond=0)
+        samples = DeviceMetrics.every_tenant.filter(device_id=device.pk)
+        with self.connect(broker, device) as connection:
+            with running_bridge(broker) as bridge:
+                connection.send("connect", b"{}")
+                connection.expect("connect")
+                with transaction.atomic(), db.cursor() as cursor:
+                    cursor.execute("LOCK TABLE devices_device IN EXCLUSIVE MODE")
+                    for number in range(20):
+                        moment = (at - timedelta(seconds=number)).isoformat()
+                        sample = {"recorded_at": moment, "cpu_usage": 1.0}
+                        connection.send("metrics", json.dumps(sample).encode())
+                    wait_until(lambda: broker.log.count("up/metrics', ... ") >= 40)
+                    bridge.kill()
+            assert samples.count() == 0
+            with running_bridge(broker):
+                wait_until(lambda: samples.count() == 20, timeout=60)
+
+    def test_a_message_above_a_limit_waits_for_its_turn(
+        self, broker: Broker, device: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RATE_DEVICE", "5/s")
+        at = datetime.now(UTC).replace(microsecond=0)
+        samples = DeviceMetrics.every_tenant.filter(device_id=device.pk)
+        with running_bridge(broker), self.connect(broker, device) as connection:
+            for number in range(30):
+                moment = (at - timedelta(seconds=number)).isoformat()
+                sample = {"recorded_at": moment, "cpu_usage": 1.0}
+                connection.send("metrics", json.dumps(sample).encode())
+            wait_until(lambda: samples.count() == 30, timeout=60)
 
     def test_the_last_will_of_a_silent_device_makes_it_offline(
         self, broker: Broker, bridge: None, device: Device

@@ -62,10 +62,13 @@ class CallerThrottle(BaseThrottle):
 
 
 def count_rejected_request() -> float | None:
-    """Count a rejected request of the caller's address.
+    """Count a rejected request of the caller's address. Devices on MQTT have none.
 
     Returns:
         None if the address is below the limit, else the seconds until it may send requests
         again.
     """
+    caller = current_caller()
+    if caller.kind == "device" and caller.address is None:
+        return None
     return REJECTED.spend(caller_network())

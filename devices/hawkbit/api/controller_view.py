@@ -61,6 +61,7 @@ class ControllerView(APIView):
         device: with its next steps.
         tenant_settings: of the tenant.
         serves_quarantined: whether devices in quarantine are answered.
+        registers_unknown: whether a gateway may register an unknown device.
 
     A tenant that has not switched the API on, another tenant and another device are all answered
     with 404, so that nothing is learnt about them.
@@ -80,6 +81,7 @@ class ControllerView(APIView):
     device: Device
     tenant_settings: HawkbitSettings
     serves_quarantined = False
+    registers_unknown = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -97,7 +99,8 @@ class ControllerView(APIView):
             return request.user
         gateway = request.user
         device = controllers.find_device(controller_id)
-        if device is None and isinstance(gateway, GatewayToken) and gateway.registers_devices:
+        may_register = isinstance(gateway, GatewayToken) and gateway.registers_devices
+        if device is None and may_register and self.registers_unknown:
             device = controllers.register(controller_id, now=clock.now())
         if device is None:
             raise ControllerNotFound

@@ -31,6 +31,7 @@ class BasePollView(ControllerView):
     """Tell a device what to do, and count the poll as a sign of life."""
 
     serves_quarantined = True
+    registers_unknown = True
 
     def get(self, request: Request, tenant: str, controller_id: str) -> Response:
         now, links = clock.now(), {}
@@ -110,7 +111,7 @@ class CancelFeedbackView(ControllerView):
     """
 
     def post(self, request: Request, tenant: str, controller_id: str, action_id: int) -> Response:
-        action = actions.cancelled_action(self.device, action_id)
+        action = actions.open_cancellation(self.device, action_id)
         report = feedback.read_feedback(request.data)
         if report.execution in feedback.ENDS_OF_CANCELLATION:
             actions.close_action(action, now=clock.now())
@@ -146,7 +147,9 @@ class ArtifactView(ControllerView):
         if file_name != artifact_name(package):
             raise ArtifactNotFound
         try:
-            package = offers.claim_download(self.device, package.pk, now=clock.now())
+            package = offers.claim_download(
+                self.device, package.pk, is_admitted=True, now=clock.now()
+            )
         except UpdateNotFound as error:
             raise ArtifactNotFound from error
         return package_file_response(request._request, package)

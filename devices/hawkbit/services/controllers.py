@@ -5,6 +5,7 @@ from uuid import UUID
 
 from devices.hawkbit.errors import ControllerNotFound
 from devices.registry.device_report import DeviceReport
+from devices.registry.errors import AlreadyRegistered, IdentifierRequired, InvalidIdentifier
 from devices.registry.identifiers import Identifier, parse_identifiers
 from devices.registry.models import Device, DeviceIdentifier
 from devices.registry.services import registration
@@ -19,8 +20,9 @@ def find_device(controller_id: str) -> Device | None:
     counts more than another identifier with the same text.
     """
     devices = Device.objects.not_retired().select_related("next_steps")
-    if (device_id := _uuid(controller_id)) is not None:
-        return devices.filter(pk=device_id).first()
+    device_id = _uuid(controller_id)
+    if device_id is not None and (device := devices.filter(pk=device_id).first()) is not None:
+        return device
     held = DeviceIdentifier.objects.matching(_identifiers(controller_id))
     rows = dict(held.values_list("kind", "device_id"))
     for kind in PREFERENCE:
@@ -31,23 +33,29 @@ def find_device(controller_id: str) -> Device | None:
 
 def is_controller_id(controller_id: str, device: Device) -> bool:
     """Return whether the controller id names this device."""
-    if (device_id := _uuid(controller_id)) is not None:
-        return device_id == device.pk
+    if _uuid(controller_id) == device.pk:
+        return True
     held = DeviceIdentifier.objects.matching(_identifiers(controller_id))
     return held.filter(device=device).exists()
 
 
 def register(controller_id: str, *, now: datetime) -> Device:
-    """Register a device whose serial number is the controller id.
+    """Register a device whose serial number is the controller id. It has no token.
+
+    A device that another request has registered meanwhile is returned.
 
     Raises:
-        ControllerNotFound: the text does not identify a device.
-        DomainError: see `registration.auto_register`.
+        ControllerNotFound: the text does not identify a device, or several may have it.
     """
-    if _uuid(controller_id) is not None or not _identifiers(controller_id):
-        raise ControllerNotFound
-    report = DeviceReport(serial_number=controller_id)
-    return registration.auto_register(report=report, now=now).device
+    try:
+        return registration.register(report=DeviceReport(serial_number=controller_id), now=now)
+    except (InvalidIdentifier, IdentifierRequired) as error:
+        raise ControllerNotFound from error
+    except AlreadyRegistered as error:
+        device = find_device(controller_id)
+        if device is None:
+            raise ControllerNotFound from error
+        return device
 
 
 def _identifiers(controller_id: str) -> list[Identifier]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from devices.hawkbit.errors import ActionClosed
 from devices.hawkbit.models import HawkbitAction
 from devices.hawkbit.services import actions
@@ -65,7 +67,8 @@ def record_feedback(
     """Record a report about an action.
 
     `closed` with success means that the device runs the new version: hawkBit's devices do
-    not report versions otherwise. The update is complete after its soak time.
+    not report versions otherwise. The update is complete after its soak time. This counts even if
+    the update was cancelled while the device installed it.
 
     Raises:
         ActionClosed: the action has ended, or its update was cancelled.
@@ -75,32 +78,43 @@ def record_feedback(
     if action.closed_at is not None or update is None or not is_current:
         raise ActionClosed
     actions.add_messages(action, report.details)
+    has_succeeded = report.execution == CLOSED and report.finished != FAILURE
     try:
-        if report.execution == CANCELLED:
-            _report(
-                device, action, feedback.FAILED, now, error_code="canceled", error=_text(report)
-            )
-        elif report.execution == CLOSED and report.finished == FAILURE:
-            code = f"code_{report.code}" if report.code else ""
-            _report(device, action, feedback.FAILED, now, error_code=code, error=_text(report))
-        elif report.execution == CLOSED:
-            _report(device, action, feedback.INSTALLED, now)
-            _report_version(device, update, now)
-        else:
-            _report_progress(device, action, update, report, now)
+        with transaction.atomic():  # the report, the version and the end of the action
+            _record(device, action, update, report, now)
     except UpdateEnded as error:
-        raise ActionClosed from error
-    if report.execution in (CLOSED, CANCELLED):
-        has_succeeded = report.execution == CLOSED and report.finished != FAILURE
-        actions.close_action(action, has_succeeded=has_succeeded, now=now)
+        if not has_succeeded:
+            raise ActionClosed from error
+        with transaction.atomic():
+            _report_version(device, update, now)
+            actions.close_action(action, has_succeeded=True, now=now)
+
+
+def _record(
+    device: Device, action: HawkbitAction, update: UpdateStatus, report: Feedback, now: datetime
+) -> None:
+    if report.execution == CANCELLED:
+        _report(device, action, feedback.FAILED, now, error_code="canceled", error=_text(report))
+    elif report.execution == CLOSED and report.finished == FAILURE:
+        code = f"code_{report.code}" if report.code else ""
+        _report(device, action, feedback.FAILED, now, error_code=code, error=_text(report))
+    elif report.execution == CLOSED:
+        _report(device, action, feedback.INSTALLED, now)
+        _report_version(device, update, now)
+        actions.close_action(action, has_succeeded=True, now=now)
+        return
+    else:
+        _report_progress(device, action, update, report, now)
+        return
+    actions.close_action(action, now=now)
 
 
 def _report_progress(
     device: Device, action: HawkbitAction, update: UpdateStatus, report: Feedback, now: datetime
 ) -> None:
-    is_installing = update.status == Status.INSTALLING
+    is_installing = update.status == Status.INSTALLING or report.execution == DOWNLOADED
     status = feedback.INSTALLING if is_installing else feedback.DOWNLOADING
-    progress = 100 if report.execution == DOWNLOADED else report.progress
+    progress = 0 if report.execution == DOWNLOADED else report.progress
     _report(device, action, status, now, progress=update.progress if progress is None else progress)
 
 

@@ -48,6 +48,6 @@ def change(
         row.save()
         tenant_id = current_tenant_id()
         record([HawkbitSettingsChanged(tenant_id=tenant_id, at=now, changes=changes)])
-        if row.is_enabled:
+        if "is_enabled" in changes and row.is_enabled:
             enqueue_on_commit("devices.updates.tasks.compute_missing_hashes")
     return row

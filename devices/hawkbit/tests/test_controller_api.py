@@ -19,12 +19,12 @@ from core.limits import Rate
 from devices.hawkbit.models import HawkbitAction, HawkbitTarget
 from devices.hawkbit.services import settings as hawkbit_settings
 from devices.hawkbit.services.gateway_tokens import create_gateway_token
-from devices.registry.models import Device, DeviceHardware, DeviceIdentifier
+from devices.registry.models import Device, DeviceHardware, DeviceIdentifier, UnreadableField
 from devices.registry.services import quarantine, retirement
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.factories import DeviceIdentifierFactory
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.services import package_hashes, rollout_control
+from devices.updates.services import downloads, package_hashes, policies, rollout_control
 from devices.updates.tests.rollouts import (
     CONTENT,
     create_devices,
@@ -40,6 +40,7 @@ from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db
 Controller = Callable[[Device], "DdiClient"]
+DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 SHA1, MD5 = (hashlib.new(name, CONTENT).hexdigest() for name in ("sha1", "md5"))
 
 
@@ -162,6 +163,18 @@ class TestPoll:
         names = {"id": str(board.pk), "serial_number": "BOARD-0001", **values}
 
         assert gateway(names[name]).get().status_code == 200
+
+    def test_a_serial_number_may_look_like_the_id_of_a_device(
+        self, enabled: Tenant, board: Device, gateway: Callable[..., DdiClient], clock: datetime
+    ) -> None:
+        serial = "4c4c4544004210358052b4c04f564231"
+        DeviceIdentifierFactory.create(
+            device=board, tenant=enabled, kind="serial_number", value=serial
+        )
+        token = renew_device_token(board, now=clock)
+
+        assert gateway(serial).get().status_code == 200
+        assert DdiClient(enabled, serial, f"TargetToken {token}").get().status_code == 200
 
     def test_a_serial_number_counts_more_than_the_android_id_of_another_device(
         self, enabled: Tenant, board: Device, gateway: Callable[..., DdiClient]
@@ -349,7 +362,12 @@ class TestRegistration:
         assert [client.get().status_code for _ in range(2)] == [200, 200]
         identifier = DeviceIdentifier.objects.get(value="board-0002")
         assert (identifier.kind, identifier.written) == ("serial_number", "Board-0002")
-        assert identifier.device.status == "online"
+        assert (identifier.device.status, identifier.device.ip_address) == ("online", None)
+
+    def test_only_a_poll_registers(self, gateway: Callable[..., DdiClient]) -> None:
+        client = gateway("board-0002", registers_devices=True)
+
+        assert client.api.put(f"{client.base}/configData", {"data": {}}).status_code == 404
 
     @pytest.mark.parametrize("controller_id", ["unknown", "0000", "x" * 65])
     def test_a_name_that_identifies_no_device_is_not_registered(
@@ -414,12 +432,38 @@ class TestDeployment:
     ) -> None:
         start = (clock + timedelta(hours=3)).strftime("%H:00")
         end = (clock + timedelta(hours=4)).strftime("%H:00")
-        days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-        windows = [{"days": days, "from": start, "until": end}]
+        windows = [{"days": DAYS, "from": start, "until": end}]
         start_rollout(package, create_member(enabled), clock, windows=windows)
         run_due_steps(clock)
 
         assert "deploymentBase" not in target.links()
+
+    def test_an_update_that_has_begun_is_shown_after_its_window(
+        self, target: DdiClient, board: Device, rollout: Deployment, clock: datetime
+    ) -> None:
+        action = target.deployment()["id"]
+        target.feedback(action, "proceeding", details=["Installing."])
+        start = (clock + timedelta(hours=3)).strftime("%H:00")
+        end = (clock + timedelta(hours=4)).strftime("%H:00")
+        Deployment.objects.update(windows=[{"days": DAYS, "from": start, "until": end}])
+
+        deployment = target.deployment()
+
+        assert deployment["id"] == action
+        href = deployment["deployment"]["chunks"][0]["artifacts"][0]["_links"]["download"]["href"]
+        assert target.get(href).status_code == 200
+
+    def test_an_update_is_not_shown_while_all_download_slots_are_used(
+        self, enabled: Tenant, target: DdiClient, rollout: Deployment, clock: datetime
+    ) -> None:
+        policies.change(concurrent_downloads=1, now=clock)
+        (other,) = create_devices(enabled, 1)
+        downloads.acquire_slot(other.pk, limit=1)
+        assert "deploymentBase" not in target.links()
+
+        downloads.release_slot(other.pk)
+
+        assert "deploymentBase" in target.links()
 
     def test_an_update_waits_until_the_hashes_of_an_older_package_are_computed(
         self, target: DdiClient, rollout: Deployment, package: SoftwareUpdate
@@ -584,7 +628,7 @@ class TestCancellation:
         cancel = target.get(links["cancelAction"]).json()
         assert cancel == {"id": action, "cancelAction": {"stopId": action}}
         assert target.get(f"/deploymentBase/{action}").status_code == 404
-        assert target.feedback(action, "closed", "success").status_code == 410
+        assert target.feedback(action, "closed", "failure").status_code == 410
         answer = {
             "id": action,
             "status": {"execution": "closed", "result": {"finished": "success"}},
@@ -592,7 +636,37 @@ class TestCancellation:
         path = f"{target.base}/cancelAction/{action}/feedback"
         assert target.api.post(path, answer).status_code == 200
         assert "cancelAction" not in target.links()
-        assert target.api.post(path, answer).status_code == 404
+        assert target.api.post(path, answer).status_code == 410
+
+    def test_a_success_counts_though_the_update_was_cancelled_meanwhile(
+        self, target: DdiClient, board: Device, rollout: Deployment, clock: datetime
+    ) -> None:
+        action = target.deployment()["id"]
+        rollout.refresh_from_db()
+        rollout_control.abort(deployment=rollout, now=clock)
+        run_due_steps(datetime.now(UTC) + timedelta(seconds=1))
+
+        assert target.feedback(action, "closed", "success").status_code == 200
+
+        board.refresh_from_db()
+        assert board.app_version == "2.0.0"
+        links = target.links()
+        assert "cancelAction" not in links
+        assert target.get(links["installedBase"]).status_code == 200
+        assert target.feedback(action, "closed", "success").status_code == 410
+
+    def test_a_cancellation_that_nobody_confirms_is_given_up(
+        self, target: DdiClient, board: Device, rollout: Deployment, clock: datetime
+    ) -> None:
+        target.deployment()
+        rollout.refresh_from_db()
+        rollout_control.abort(deployment=rollout, now=clock)
+        run_due_steps(datetime.now(UTC) + timedelta(seconds=1))
+        assert "cancelAction" in target.links()
+
+        UpdateStatus.objects.update(ended_at=clock - timedelta(hours=2))
+
+        assert "cancelAction" not in target.links()
 
     def test_an_action_that_was_not_cancelled_cannot_be_confirmed(
         self, target: DdiClient, rollout: Deployment
@@ -656,6 +730,26 @@ class TestAttributes:
 
         assert HawkbitTarget.objects.get(device=board).attributes == expected
 
+    def test_versions_that_a_device_repeats_do_not_undo_an_update(
+        self, target: DdiClient, board: Device, rollout: Deployment
+    ) -> None:
+        path = f"{target.base}/configData"
+        target.api.put(path, {"data": {"app_version": "1.0.0"}})
+        target.feedback(target.deployment()["id"], "closed", "success")
+
+        target.api.put(path, {"data": {"app_version": "1.0.0", "revision": "2"}})
+
+        board.refresh_from_db()
+        assert board.app_version == "2.0.0"
+
+    def test_replacing_by_nothing_changes_nothing(self, target: DdiClient, board: Device) -> None:
+        path = f"{target.base}/configData"
+        target.api.put(path, {"data": {"a": "1"}})
+
+        target.api.put(path, {"mode": "replace"})
+
+        assert HawkbitTarget.objects.get(device=board).attributes == {"a": "1"}
+
     def test_what_cannot_be_stored_is_cut_or_left_out(
         self, target: DdiClient, board: Device
     ) -> None:
@@ -669,6 +763,8 @@ class TestAttributes:
         assert "nested" not in stored
         assert (stored["long"], stored["on"]) == ("y" * 128, "true")
         assert "\x00" not in stored["nul"]
+        noted = set(UnreadableField.objects.for_device(board).values_list("field", flat=True))
+        assert {"data.nested", "data.long", "data"} <= noted
 
     def test_data_that_is_no_object_counts_as_no_attributes(
         self, target: DdiClient, board: Device

@@ -48,7 +48,7 @@ class FastConnect(FastKind):
                 AND coalesce(asked.app_version, device.app_version) = device.app_version
                 AND coalesce(asked.os_version, device.os_version) = device.os_version
                 AND coalesce(asked.boot_id, device.boot_id) = device.boot_id
-                AND asked.address::inet = device.ip_address
+                AND (asked.address IS NULL OR asked.address::inet = device.ip_address)
                 AND (asked.boot_id IS NOT NULL OR asked.report_number IS NULL
                     OR device.report_number IS NULL
                     OR asked.report_number - device.report_number
@@ -73,9 +73,8 @@ class FastConnect(FastKind):
         message = _message(request.body) if len(request.body) <= MAX_BODY else None
         if message is None:
             return None
+        # Without an address, such as over MQTT, the stored one stays.
         address = message.address or request.address
-        if address is None:
-            return None
         return FastQuestion((request.digest, *message.texts, address, message.report_number))
 
     def answer(self, facts: None, row: Row) -> FastAnswer | None:

@@ -33,6 +33,7 @@ from devices.updates.update_windows import window_state
 from devices.updates.versions import compare_reported
 
 MAX_WAIT = 3600  # seconds
+MAX_SLOTS = 10**9  # no limit
 DEFAULT_ZONE = "UTC"
 EXCLUSION_MESSAGES = {
     "newer": "The device runs a newer version now.",
@@ -85,8 +86,13 @@ def current_update(device: Device, *, now: datetime) -> tuple[UpdateStatus, Stat
     return None
 
 
-def claim_download(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpdate:
+def claim_download(
+    device: Device, package_id: UUID, *, is_admitted: bool = False, now: datetime
+) -> SoftwareUpdate:
     """Acquire a download slot for a device and mark its update as downloading.
+
+    Args:
+        is_admitted: window and slots were checked when the device was told to download.
 
     Returns:
         The package to send.
@@ -103,11 +109,11 @@ def claim_download(device: Device, package_id: UUID, *, now: datetime) -> Softwa
     package = row.package
     if package is None or package.pk != package_id:
         raise UpdateNotFound
-    if not window.is_on:
+    if is_admitted:
+        downloads.acquire_slot(device.pk, limit=MAX_SLOTS)
+    elif not window.is_on:
         raise UpdateNotDue(_wait(window.until, now))
-    limit = policies.current_policy().concurrent_downloads
-    wait = downloads.acquire_slot(device.pk, limit=limit)
-    if wait is not None:
+    elif (wait := acquire_slot(device)) is not None:
         raise DownloadsBusy(wait)
     rows = UpdateStatus.objects.filter(pk=row.pk)
     reported = getattr(device, row.deployment.product.reports)
@@ -121,6 +127,12 @@ def claim_download(device: Device, package_id: UUID, *, now: datetime) -> Softwa
     )
     rows.filter(status=Status.DOWNLOADING).update(heard_at=now)
     return package
+
+
+def acquire_slot(device: Device) -> int | None:
+    """Acquire a download slot. Return None, or the seconds until the next attempt."""
+    limit = policies.current_policy().concurrent_downloads
+    return downloads.acquire_slot(device.pk, limit=limit)
 
 
 def _offered_updates(device: Device) -> Iterator[UpdateStatus]:
