@@ -28,20 +28,24 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         task = asyncio.current_task()
         assert task is not None
         answering.add(task)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-            response = await handler(headers, head[0].split()[1])
-            if response is not None:
-                writer.write(response)
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+                response = await handler(headers, head[0].split()[1])
+                if response is not None:
+                    writer.write(response)
+                    await writer.drain()
+        finally:  # a connection may have begun while the server stops
+            writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/stream"
+        server.close()
+        await asyncio.sleep(0)  # lets the last connections begin
         await asyncio.gather(*answering)
 
 
