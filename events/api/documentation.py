@@ -1,15 +1,14 @@
 """The documentation of the events: an AsyncAPI document, and a page for people."""
 
 import json
-import re
 from functools import cache
 from hashlib import sha256
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.html import conditional_escape
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from core.rest.caching import not_modified_response
@@ -17,7 +16,6 @@ from events.asyncapi import asyncapi_document, details_schema, webhook_events
 from events.event_classes import description_of
 
 CACHE_CONTROL = "public, max-age=300"
-CODE = re.compile(r"`([^`]+)`")
 EXAMPLE = {
     "specversion": "1.0",
     "id": "9f3c01b27a64d85e",
@@ -93,4 +91,7 @@ def _type_name(schema: dict[str, Any]) -> str:
 
 def _with_code(text: str) -> SafeString:
     """Return a paragraph as HTML, with the parts between backticks as code."""
-    return mark_safe(CODE.sub(r"<code>\1</code>", conditional_escape(text)))  # noqa: S308
+    parts = enumerate(text.split("`"))
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", part) if n % 2 else part,) for n, part in parts)
+    )
