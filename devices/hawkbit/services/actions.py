@@ -37,14 +37,14 @@ def current_work(device: Device, *, now: datetime) -> Work:
     for action in _open_actions(device):
         update = update_of(action)
         if update is None or update.attempt != action.attempt:
-            _close(action, now=now)
+            close_action(action, now=now)
         elif update.status == Status.CANCELLED:
             if now - (update.ended_at or now) < CANCELLATION_PATIENCE:
                 return Work(cancel=action)
-            _close(action, now=now)  # not all devices know cancellations
+            close_action(action, now=now)  # not all devices know cancellations
         elif not _may_install(update):
             # The update has ended without a report of the device.
-            _close(action, has_succeeded=update.installed_at is not None, now=now)
+            close_action(action, has_succeeded=update.installed_at is not None, now=now)
         elif update.status != Status.PENDING or action.messages:
             return Work(install=action)
     found = offers.current_update(device, now=now)
@@ -125,8 +125,10 @@ def update_of(action: HawkbitAction) -> UpdateStatus | None:
 
 
 def close_action(action: HawkbitAction, *, has_succeeded: bool = False, now: datetime) -> None:
-    """Note that the device has reported the end of an action."""
-    _close(action, has_succeeded=has_succeeded, now=now)
+    """End an action that is open."""
+    HawkbitAction.objects.open().filter(pk=action.pk).update(
+        closed_at=now, has_succeeded=has_succeeded
+    )
 
 
 @transaction.atomic
@@ -145,9 +147,3 @@ def _open_actions(device: Device) -> list[HawkbitAction]:
 
 def _may_install(update: UpdateStatus) -> bool:
     return update.ended_at is None and update.installed_at is None
-
-
-def _close(action: HawkbitAction, *, has_succeeded: bool = False, now: datetime) -> None:
-    HawkbitAction.objects.open().filter(pk=action.pk).update(
-        closed_at=now, has_succeeded=has_succeeded
-    )

@@ -11,6 +11,7 @@ from devices.hawkbit.errors import ActionClosed
 from devices.hawkbit.models import HawkbitAction
 from devices.hawkbit.services import actions
 from devices.registry.models import Device
+from devices.registry.queries import lock_device
 from devices.registry.services import presence
 from devices.registry.services.presence import ConnectReport
 from devices.updates.errors import UpdateEnded
@@ -99,6 +100,8 @@ def _record(
         code = f"code_{report.code}" if report.code else ""
         _report(device, action, feedback.FAILED, now, error_code=code, error=_text(report))
     elif report.execution == CLOSED:
+        # Retirement locks the device before its updates too; otherwise both might wait forever.
+        lock_device(device.pk)
         _report(device, action, feedback.INSTALLED, now)
         _report_version(device, update, now)
         actions.close_action(action, has_succeeded=True, now=now)
