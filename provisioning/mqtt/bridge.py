@@ -31,6 +31,9 @@ SESSION_SECONDS = 7 * 86_400  # for which the broker keeps messages while the br
 IN_FLIGHT = 2_000  # messages that the broker sends without an acknowledgement
 # Unfinished messages; a device that sends more loses them. More than an hour's, at 10 seconds.
 MOST_OF_DEVICE = 400
+# Attempts at the same time: two batches of the fast path. More would not fit into its queue, and
+# repeating them would take more time than answering them.
+MAX_ATTEMPTS = 1_000
 KEEPALIVE = 20  # seconds
 RECONNECT_SECONDS = 2
 LOST_SECONDS = 60.0  # without a connection, after which the process ends and is started again
@@ -54,6 +57,7 @@ class Bridge:
     def __init__(self) -> None:
         self._devices, self._requests = KnownDevices(), DeviceRequests()
         self._turns: Turns[UUID] = Turns(most=MOST_OF_DEVICE)
+        self._attempts = asyncio.Semaphore(MAX_ATTEMPTS)
         self._awake: dict[str, float] = {}  # when the device has sent its last message
         self._answered = 0  # messages, apart from those that ended with 500
         self._handlers: set[asyncio.Task[Any]] = set()
@@ -164,7 +168,8 @@ class Bridge:
         pause, faults, answered = 0.5, 0, self._answered
         while True:
             try:
-                status, content = await self._try_to_answer(message)
+                async with self._attempts:
+                    status, content = await self._try_to_answer(message)
             except (Unavailable, Error):
                 status, content = 503, b""
             except Exception:
