@@ -32,6 +32,7 @@ NAMES = (
     "push",
     "rollouts",
     "row_security",
+    "imports",
     "million",
 )
 # They take minutes each. Without them, the others take twenty together.

@@ -42,7 +42,7 @@ UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # CGI names without HTTP_
 
 UPLOAD_PATHS = re.compile(
     r"/updates/packages/[0-9a-f-]{36}/file"
-    r"|(?:/t/[-\w]+)?/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
+    r"|(?:/t/[-\w]+)?/admin/(?:updates/softwareupdate|imports/deviceimport)/[0-9a-f-]{36}/file/"
 )
 
 files = ThreadPoolExecutor(4, thread_name_prefix="file")  # for disk and object storage

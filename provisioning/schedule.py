@@ -1,4 +1,4 @@
-"""The schedule of Celery beat."""
+"""The schedule of Celery beat, and the tasks that have a queue of their own."""
 
 from datetime import timedelta
 from typing import Any
@@ -45,6 +45,8 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
         _daily(3, 35),
     ),
     "run bulk commands": ("devices.remote_control.tasks.run_bulk_commands", MINUTELY),
+    "run imports": ("devices.imports.tasks.run_imports", MINUTELY),
+    "delete old imports": ("devices.imports.tasks.delete_old_imports", _daily(3, 5)),
     "expire commands and sessions": (
         "devices.remote_control.tasks.expire_commands_and_sessions",
         TEN_SECONDS,
@@ -96,4 +98,18 @@ RENAMED_TASKS: dict[str, str] = {
     "events.tasks.seal": "events.tasks.seal_events",
     "events.tasks.send": "events.tasks.send_to_channels",
     "tenants.tasks.clear_sessions": "accounts.tasks.clear_sessions",
+}
+
+# Slow tasks. Short ones never wait behind them.
+ROUTES = {
+    task: {"queue": "bulk"}
+    for task in (
+        "certificates.tasks.renew",
+        "devices.configurations.tasks.recalculate",
+        "devices.imports.tasks.run_imports",
+        "devices.metrics.tasks.finalise_rollups",
+        "devices.updates.tasks.compute_missing_hashes",
+        "devices.updates.tasks.delete_orphaned_files",
+        "events.tasks.send_to_channels",  # waits for remote servers
+    )
 }

@@ -160,6 +160,7 @@ INSTALLED_APPS = [
     "devices.remote_control",
     "devices.updates",
     "devices.hawkbit",
+    "devices.imports",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",
@@ -373,14 +374,7 @@ CELERY_TASK_SOFT_TIME_LIMIT = 180
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "prompt"  # short tasks; slow tasks are in `bulk`
-CELERY_TASK_ROUTES = {
-    "certificates.tasks.renew": {"queue": "bulk"},
-    "events.tasks.send_to_channels": {"queue": "bulk"},  # waits for remote servers
-    "devices.metrics.tasks.finalise_rollups": {"queue": "bulk"},
-    "devices.configurations.tasks.recalculate": {"queue": "bulk"},
-    "devices.updates.tasks.delete_orphaned_files": {"queue": "bulk"},
-    "devices.updates.tasks.compute_missing_hashes": {"queue": "bulk"},
-}
+CELERY_TASK_ROUTES = schedule.ROUTES
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = schedule.BEAT

@@ -29,6 +29,7 @@ from tenants.admin.base import (
     signed_in_user,
 )
 from tenants.admin.columns import time_column
+from tenants.admin.export import ExportMixin
 
 STATUS_LABELS = {
     "active": "success",
@@ -41,7 +42,7 @@ STATUS_LABELS = {
 
 
 @admin.register(DeviceCertificate)
-class DeviceCertificateAdmin(ReadOnlyAdmin):
+class DeviceCertificateAdmin(ExportMixin, ReadOnlyAdmin):
     """Device certificates, with actions to renew and revoke them."""
 
     list_display = ("serial_number", "device_link", "status_label", "issued", "ends")
@@ -50,6 +51,17 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     search_fields = ("serial_number__startswith", "fingerprint__startswith")
     search_help_text = "Start of the serial number or fingerprint"
     ordering = ("-reserved_at", "-id")
+    export_columns = (
+        ("serial_number", lambda row: row.serial_number),
+        ("device_id", lambda row: row.device_id),
+        ("device_name", lambda row: row.device.name),
+        ("status", lambda row: row.status),
+        ("fingerprint", lambda row: row.fingerprint),
+        ("not_before", lambda row: row.not_before),
+        ("not_after", lambda row: row.not_after),
+        ("revoked_at", lambda row: row.revoked_at),
+        ("revocation_reason", lambda row: row.revocation_reason),
+    )
     actions = ("renew_selected", "revoke_selected")
     actions_detail = ("renew_one", "revoke_one")
     fields = (

@@ -1,5 +1,7 @@
 """Admin pages of the audit log and of event deliveries."""
 
+import json
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -11,11 +13,12 @@ from events.models import Delivery, Event
 from events.services import delivery
 from tenants.admin.base import MAX_ROWS_PER_ACTION, ActionResult, ReadOnlyAdmin, results_page
 from tenants.admin.columns import time_column
+from tenants.admin.export import ExportMixin
 from tenants.admin.opaque_ids import OpaqueIdAdmin
 
 
 @admin.register(Event)
-class EventAdmin(OpaqueIdAdmin):
+class EventAdmin(ExportMixin, OpaqueIdAdmin):
     """The audit log: who did what, when, from which address, and what changed."""
 
     list_display = ("name", "when", "by", "address", "changed_fields")
@@ -24,6 +27,18 @@ class EventAdmin(OpaqueIdAdmin):
     search_fields = ("=device_id", "name__startswith", "caller_name__startswith")
     search_help_text = "Id of the device or the event, or the beginning of a name"
     ordering = ("-id",)
+    export_columns = (
+        ("id", lambda row: row.public_id),
+        ("name", lambda row: row.name),
+        ("at", lambda row: row.at),
+        ("device_id", lambda row: row.device_id),
+        ("caller_kind", lambda row: row.caller_kind),
+        ("caller_name", lambda row: row.caller_name),
+        ("address", lambda row: row.address),
+        ("request_id", lambda row: row.request_id),
+        ("data", lambda row: json.dumps(row.data, default=str)),
+        ("changes", lambda row: json.dumps(row.changes, default=str)),
+    )
     readonly_fields = ("event_id",)
     fields = (
         "name",

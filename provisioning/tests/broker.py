@@ -102,7 +102,7 @@ def running_bridge(broker: Broker) -> Iterator[subprocess.Popen[bytes]]:
         )
     subscribed = broker.log.count(SUBSCRIBED)
     try:
-        wait_until(lambda: broker.log.count(SUBSCRIBED) > subscribed)
+        wait_until(lambda: broker.log.count(SUBSCRIBED) > subscribed, timeout=90)
         yield process
     finally:
         process.terminate()

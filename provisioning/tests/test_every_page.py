@@ -32,6 +32,7 @@ from devices.configurations.tests.documents import save_for_device
 from devices.hawkbit.models import GatewayToken, HawkbitSettings
 from devices.hawkbit.services import settings as hawkbit_settings
 from devices.hawkbit.services.gateway_tokens import create_gateway_token
+from devices.imports.models import DeviceImport
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
@@ -183,6 +184,9 @@ def protected(module_transaction: None) -> dict[str, Any]:
         update_policy = update_policies.change(approval_above=7, now=now)
         hawkbit = hawkbit_settings.change(polling_seconds=77, now=now)
         gateway, _ = create_gateway_token(name=NAME, now=now)
+        device_import = DeviceImport.objects.create(
+            file_name=NAME, state="columns", requested_at=now, worked_at=now
+        )
     command, bulk, _ = create_remote_control_rows(device, now, by=user)
     product, package, rollout, status = create_rollout_rows(device, now, by=user)
     return {
@@ -197,6 +201,7 @@ def protected(module_transaction: None) -> dict[str, Any]:
         UpdatePolicy._meta.label_lower: update_policy,
         HawkbitSettings._meta.label_lower: hawkbit,
         GatewayToken._meta.label_lower: gateway,
+        DeviceImport._meta.label_lower: device_import,
         DeviceConfiguration._meta.label_lower: configuration,
         PreferenceDefinition._meta.label_lower: preference,
         PlatformPreference._meta.label_lower: platform_preference,
@@ -247,6 +252,8 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     for model, name in (("softwareupdate", "package_id"), ("deployment", "rollout_id")):
         row_id = str(protected[f"updates.{model}"].pk)
         pattern = pattern.replace(f"<uuid:{name}>", row_id)
+    import_id = str(protected["imports.deviceimport"].pk)
+    pattern = pattern.replace("<uuid:import_id>", import_id)
     screenshot_id = str(protected["remote_control.commandhistory"].screenshot.pk)
     pattern = pattern.replace("<uuid:screenshot_id>", screenshot_id)
     pattern = pattern.replace("<int:number>", "1")
@@ -255,6 +262,13 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     pattern = pattern.replace("(?P<url>.*)$", "no/such/page")
     assert "<" not in pattern, f"Unknown parameter in {pattern}"
     return pattern
+
+
+def content_of(response: Any) -> str:
+    """Return the text of a page or of an export."""
+    if response.streaming:
+        return b"".join(response.streaming_content).decode()
+    return str(response.content.decode())
 
 
 def sign_in(role: Role, tenant: Tenant | None = None) -> Client:
@@ -271,7 +285,7 @@ def snapshot(protected: dict[str, Any]) -> list[Any]:
 
 
 def assert_no_protected_data(response: Any, page: str) -> None:
-    content = response.content.decode()
+    content = content_of(response)
     for value in PROTECTED_VALUES:
         assert value not in content, (page, value)
 
@@ -368,7 +382,7 @@ def test_actions_and_searches_of_another_tenant_reach_no_row(
         searches += [(name, value) for name in ("id", "tenant") for value in long_id]
         for parameter, value in searches:
             response = client.get(url, {parameter: value})
-            count = response.content.decode().count(value)
+            count = content_of(response).count(value)
             assert count <= _echo_count(response, value), (label, parameter, value)
     assert snapshot(protected) == before
 

@@ -569,3 +569,12 @@ def test_a_form_that_another_site_sends_is_refused(device: Device) -> None:
     assert response.status_code == 403
     device.refresh_from_db()
     assert device.name != "Taken over"
+
+
+def test_a_list_shows_no_number_of_results_that_nobody_has_counted(
+    portal: SignIn, tenant: Tenant
+) -> None:
+    DeviceFactory.create(tenant=tenant)
+
+    for query in ("", "?status__exact=offline"):
+        assert "9999999999 results" not in text(portal().get(f"{DEVICES}{query}"))

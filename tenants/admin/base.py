@@ -21,7 +21,7 @@ from core.errors import DomainError
 from core.list_database import list_database
 from tenants.admin.declared_filters import DeclaredFiltersAdmin
 from tenants.admin.forms import ServiceForm
-from tenants.admin.late_pages import LatePagePaginator
+from tenants.admin.late_pages import InfinitePaginator
 from tenants.context import tenant_scope
 from tenants.models import User
 from tenants.roles import visible_to
@@ -40,7 +40,7 @@ class PortalAdmin(DeclaredFiltersAdmin):
     """
 
     service_form: ClassVar[type[ServiceForm] | None] = None
-    paginator = LatePagePaginator
+    paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = 50
     list_filter_submit = True

@@ -4,15 +4,16 @@ from typing import Any
 
 from django.core.paginator import Page
 from django.db.models import QuerySet
-from unfold.paginator import InfinitePaginator
+from unfold import paginator
 
 JOINED_ROWS = 1_000  # up to this row, the joins of a list cost little
 
 
-class LatePagePaginator(InfinitePaginator):
+class InfinitePaginator(paginator.InfinitePaginator):
     """Find the ids of the rows of a late page first, without the joins of the list.
 
-    It avoids COUNT(*) on large tables, and joins of all rows of the earlier pages.
+    It avoids COUNT(*) on large tables, and joins of all rows of the earlier pages. Unfold's
+    templates know by the name of the class that there is no count to show.
     """
 
     def page(self, number: Any) -> Page[Any]:

@@ -24,6 +24,7 @@ from tenants.admin.base import (
     run_for_each,
 )
 from tenants.admin.columns import choice_column, time_column
+from tenants.admin.export import ExportMixin
 from tenants.context import tenant_scope
 from tenants.models import Membership
 
@@ -52,7 +53,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(Alert)
-class AlertAdmin(PageAdmin, ReadOnlyAdmin):
+class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
     """The admin class of alerts. Members change alerts only through actions."""
 
     list_display = (
@@ -69,6 +70,19 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
     search_fields = ("title__istartswith",)
     search_help_text = "Beginning of the title"
     ordering = ("-opened_at", "-id")
+    export_columns = (
+        ("id", lambda row: row.pk),
+        ("title", lambda row: row.title),
+        ("severity", lambda row: row.severity),
+        ("kind", lambda row: row.kind),
+        ("device_id", lambda row: row.device_id),
+        ("device_name", lambda row: row.device.name if row.device else ""),
+        ("opened_at", lambda row: row.opened_at),
+        ("acknowledged_at", lambda row: row.acknowledged_at),
+        ("closed_at", lambda row: row.closed_at),
+        ("assignee", lambda row: row.assignee),
+        ("occurrences", lambda row: row.occurrences),
+    )
     actions: Any = ("acknowledge_selected", "close_selected")
     change_form_outer_after_template = "portal/alert_page.html"
     fields = (

@@ -10,6 +10,7 @@ from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
 from core import clock
+from devices.registry import exports
 from devices.registry.admin.filters import DriftFilter, SiteFilter, TagFilter
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
@@ -26,7 +27,6 @@ from devices.registry.services import credentials, retirement
 from events.models import Event
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
-    PortalAdmin,
     ReadOnlyInline,
     confirmation_page,
     confirmed_action,
@@ -36,6 +36,7 @@ from tenants.admin.base import (
     signed_in_user,
 )
 from tenants.admin.columns import time_column
+from tenants.admin.export import ExportMixin
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -50,7 +51,7 @@ class IdentifierInline(ReadOnlyInline):
 
 
 @admin.register(Device)
-class DeviceAdmin(ReplacementPage, QuarantineActions, PortalAdmin):
+class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
     """The admin class of devices. Services perform all changes. Retirement is permanent."""
 
     list_display = (
@@ -74,6 +75,7 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, PortalAdmin):
     search_fields = ("name",)
     search_help_text = "Part of the name, or the beginning of an identifier"
     ordering = ("-registered_at", "-id")
+    export_columns = exports.COLUMNS
     inlines: Any = (IdentifierInline,)
     actions: Any = ("retire_selected", "new_token_for_selected", *QUARANTINE_ACTIONS)
     actions_detail: Any = (
@@ -99,6 +101,10 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, PortalAdmin):
         "ip_address",
         "id",
     )
+
+    def export_rows(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        assert isinstance(rows, DeviceQuerySet)
+        return exports.with_columns(rows)
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any

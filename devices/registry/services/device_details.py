@@ -1,14 +1,16 @@
 """Change details of a device: its name, tags and site, and what it reports of its hardware."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import Enum
 
 from django.db import transaction
 
 from devices.registry.events import DeviceUpdated
+from devices.registry.identifiers import Identifier
 from devices.registry.models import Device, DeviceHardware, Site
 from devices.registry.queries import lock_device
+from devices.registry.services import device_identifiers
 from devices.registry.services.sites import require_site
 from devices.registry.services.tags import set_tags
 from events.domain_events import Changes
@@ -70,6 +72,23 @@ def update(
             ]
         )
     return device
+
+
+@transaction.atomic
+def add_identifiers(*, device: Device, identifiers: Collection[Identifier], now: datetime) -> None:
+    """Give a device identifiers that no other device has.
+
+    Raises:
+        DeviceIsRetired: the device is retired.
+        IntegrityError: another device has just got one of them.
+    """
+    device = lock_device(device.pk)
+    added = [f"{item.kind}:{item.value}" for item in identifiers]
+    if not added:
+        return
+    device_identifiers.give(device, identifiers, now=now)
+    fields = {"tenant_id": device.tenant_id, "device_id": device.pk}
+    record([DeviceUpdated(**fields, at=now, changes={"identifiers": (None, added)})])
 
 
 @transaction.atomic

@@ -59,6 +59,15 @@
     return !match || hint.devices === null || hint.devices.includes(match[1]);
   }
 
+  // Progress without events: a part names the seconds until the next refresh.
+  function refreshOften() {
+    const part = document.querySelector("[data-live-seconds]");
+    setTimeout(() => {
+      if (part && !document.hidden) scheduleRefresh();
+      refreshOften();
+    }, 1000 * (part ? part.dataset.liveSeconds : 10));
+  }
+
   function open() {
     if (stream || document.hidden) return;
     const tenant = (location.pathname.match(/^\/t\/[^/]+/) || [""])[0];
@@ -83,6 +92,7 @@
       scheduleRefresh();
       if (!stream || stream.readyState === EventSource.CLOSED) { close(); open(); }
     }, FALLBACK_INTERVAL);
+    refreshOften();
     // Browsers limit the connections to one host. Hidden pages therefore close their stream.
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) close();

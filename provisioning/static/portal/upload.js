@@ -1,15 +1,19 @@
-// Upload the file of a package with a progress bar, then reload the page.
+// Upload a file with a progress bar, then show the page of the object that it belongs to.
+// The form has the address of the file, or the address that creates the object first.
 document.addEventListener("DOMContentLoaded", () => {
-  const form = document.getElementById("package-upload");
+  const form = document.querySelector("form.portal-upload");
   if (!form) return;
   const input = form.querySelector("input[type=file]");
   const progressBar = form.querySelector("progress");
   const status = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
-  const cancel = document.getElementById("package-stop");
+  const cancel = form.querySelector("[data-stop]");
+  const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
   const maxSize = Number(form.dataset.maxSize);
   const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
   let request = null;
+  // Unfold would look for a text field beside the input.
+  form.addEventListener("change", (event) => event.stopPropagation(), true);
 
   function showStatus(message, isError) {
     status.textContent = message;
@@ -23,7 +27,15 @@ document.addEventListener("DOMContentLoaded", () => {
     showStatus(message, true);
   }
 
-  form.addEventListener("submit", (event) => {
+  async function address() {
+    if (form.dataset.address) return form.dataset.address;
+    const response = await fetch(form.dataset.create, { method: "POST", body: new FormData(form) });
+    if (!response.ok || response.redirected) throw new Error(`status ${response.status}`);
+    form.dataset.address = (await response.json()).upload;
+    return form.dataset.address;
+  }
+
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const file = input.files[0];
     if (!file || request) return;
@@ -32,17 +44,25 @@ document.addEventListener("DOMContentLoaded", () => {
       return;
     }
     request = new XMLHttpRequest();
-    request.open("PUT", form.dataset.address);
-    request.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
+    try {
+      request.open("PUT", await address());
+    } catch {
+      finish("The server does not accept the upload. Reload the page and try again.");
+      return;
+    }
+    request.setRequestHeader("X-CSRFToken", token);
+    request.setRequestHeader("X-File-Name", encodeURIComponent(file.name));
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => {
       progressBar.value = (100 * event.loaded) / (event.total || file.size);
       showStatus(`${inMegabytes(event.loaded)} of ${inMegabytes(file.size)}`);
     };
-    request.upload.onload = () => showStatus("The file is uploaded. It is being checked and signed.");
+    request.upload.onload = () => showStatus("The file is uploaded. It is being checked.");
     request.onload = () => {
       if (request.status === 200) {
-        location.reload();
+        const page = JSON.parse(request.responseText).page;
+        if (page && page !== location.pathname) location.assign(page);
+        else location.reload();
         return;
       }
       let message = "The server rejected the file.";

@@ -1,0 +1,1 @@
+"""Import devices from CSV files and spreadsheets, and export them."""

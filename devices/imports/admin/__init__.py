@@ -1,0 +1,5 @@
+"""Portal pages of imports."""
+
+from devices.imports.admin import imports
+
+__all__ = ["imports"]
