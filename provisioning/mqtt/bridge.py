@@ -168,8 +168,7 @@ class Bridge:
         pause, faults, answered = 0.5, 0, self._answered
         while True:
             try:
-                async with self._attempts:
-                    status, content = await self._try_to_answer(message)
+                status, content = await self._try_to_answer(message)
             except (Unavailable, Error):
                 status, content = 503, b""
             except Exception:
@@ -194,7 +193,8 @@ class Bridge:
         if message.kind == topics.GONE:
             await self._requests.note_disconnection(device)
             return 0, b""
-        status, content = await self._requests.answer(device, message)
+        async with self._attempts:
+            status, content = await self._requests.answer(device, message)
         if status < 400:
             if len(self._awake) >= MAX_AWAKE:
                 self._awake.clear()
