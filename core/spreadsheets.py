@@ -2,18 +2,25 @@
 
 import csv
 import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django.db.models import Model, QuerySet
 
+from core.errors import TakesTooLong
+from core.statement_limit import statement_limit
+
+logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=Model)
 
 # With these a cell becomes a formula, in one program or another.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 ROWS_PER_CHUNK = 1000
+MAX_SECONDS = 10.0  # for the statement of a chunk
+INCOMPLETE = "This export is incomplete. Try again."
 BYTE_ORDER_MARK = "\ufeff"  # tells Excel that the file is UTF-8
 
 
@@ -42,8 +49,14 @@ def csv_lines(
     Each chunk is one query of its own, in the scope of the caller of this function. So an
     export holds no transaction, and may be continued by another thread.
 
+    The first chunk is read at once. If a later one fails, the last line says that the export is
+    incomplete, because the response has begun.
+
     Args:
         key: a unique, indexed field.
+
+    Raises:
+        TakesTooLong: reading the first chunk takes too long.
     """
     context = copy_context()
     page = rows.order_by(key)
@@ -51,20 +64,25 @@ def csv_lines(
     def read(after: Any) -> list[M]:
         if not connection.in_atomic_block:  # a thread that continues may have had it for long
             close_old_connections()
-        return list(
-            (page if after is None else page.filter(**{f"{key}__gt": after}))[:ROWS_PER_CHUNK]
-        )
+        rest = page if after is None else page.filter(**{f"{key}__gt": after})
+        with statement_limit(MAX_SECONDS):
+            return list(rest[:ROWS_PER_CHUNK])
 
-    def lines() -> Iterator[str]:
+    def text(chunk: list[M]) -> str:
+        return _lines([cells(row) for row in chunk])
+
+    def lines(chunk: list[M]) -> Iterator[str]:
         yield BYTE_ORDER_MARK + _lines([header])
-        last: Any = None
-        while chunk := context.run(read, last):
-            yield context.run(_lines, [cells(row) for row in chunk])
-            last = getattr(chunk[-1], key)
-            if len(chunk) < ROWS_PER_CHUNK:
-                return
+        try:
+            while chunk:
+                yield context.run(text, chunk)
+                is_last = len(chunk) < ROWS_PER_CHUNK
+                chunk = [] if is_last else context.run(read, getattr(chunk[-1], key))
+        except (DatabaseError, InterfaceError, TakesTooLong):
+            logger.exception("An export has failed")
+            yield _lines([[INCOMPLETE]])
 
-    return lines()
+    return lines(read(None))
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:

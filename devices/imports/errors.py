@@ -37,6 +37,11 @@ class NoSuchImport(Missing):
     code = "import_not_found"
 
 
+class TooManyImports(Conflict):
+    code = "too_many_imports"
+    sentence = "There are too many unfinished imports. Finish or cancel one of them first."
+
+
 class ImportStateConflict(Conflict):
     """The state of the import does not allow the operation."""
 

@@ -85,7 +85,7 @@ class DeviceImport(TenantOwned):
 
 
 class ImportFile(TenantOwned):
-    """The content of an uploaded file. It is deleted when its rows have been stored."""
+    """The content of an uploaded file, a spreadsheet as CSV. It is deleted when the import ends."""
 
     device_import = models.OneToOneField(
         DeviceImport, on_delete=models.CASCADE, primary_key=True, related_name="file"

@@ -1,28 +1,25 @@
 """Read tables from files as Excel, LibreOffice, Numbers and text editors write them.
 
-Encoding and separator are found from the content. The module knows no database.
+Encoding and separator of a text are found from the content. A spreadsheet is converted to CSV.
 """
 
 import csv
 import io
 import re
-import zipfile
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
 from itertools import islice
-from typing import Any
+from pathlib import Path
 
-from python_calamine import CalamineError, CalamineWorkbook
-
-from devices.imports import columns
+from devices.imports import columns, workbook
 from devices.imports.errors import EncodingUnknown, ImportFileTooLarge, UnreadableFile
 
 MAX_BYTES = 16_000_000
 MAX_ROWS = 100_000  # without the header
 MAX_COLUMNS = 100
-MAX_UNPACKED = 150_000_000  # bytes of all parts of a spreadsheet
-MAX_EXACT = 10**15  # a spreadsheet rounds larger numbers
+MAX_CONVERSION = 60.0  # seconds
 SEPARATORS = ",;\t|"
 SAMPLE_ROWS = 20
 ENCODINGS = {
@@ -41,7 +38,9 @@ ENCODINGS = {
 }
 WORKBOOK = "workbook"  # in place of an encoding
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
-_SEPARATOR_LINE = re.compile(r"\s*sep=(.)\s*", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"\s*sep=(.?)\s*", re.IGNORECASE)
+_USABLE = re.compile(r'[^\w\s\x00-\x1f"]|\t')
+_TOO_LARGE = "The first sheet of the file is too large. Save its rows and columns as CSV UTF-8."
 _WORDS = re.compile(rb"[\x80-\xff]{3,}")
 
 Row = tuple[int, list[str]]  # the number as a spreadsheet shows it, and the cells
@@ -52,16 +51,45 @@ class Format:
     """How a file is read.
 
     Attributes:
-        encoding: a key of `ENCODINGS`, or `WORKBOOK`.
-        separator: of the columns; "" in a workbook.
+        encoding: a key of `ENCODINGS`, or `WORKBOOK` for the CSV of a spreadsheet.
+        separator: of the columns.
     """
 
     encoding: str
-    separator: str = ""
+    separator: str
+
+
+def is_workbook(content: bytes) -> bool:
+    """Return whether a file is a spreadsheet, or another archive."""
+    return content.startswith((_ZIP, _OLE))
+
+
+def from_workbook(content: bytes) -> bytes:
+    """Return the first sheet of a spreadsheet as CSV in UTF-8, to be read with `WORKBOOK`.
+
+    Raises:
+        UnreadableFile: the file is empty, damaged, or no spreadsheet.
+        ImportFileTooLarge: the sheet is too large for `workbook.MAX_CSV` or `MAX_MEMORY`.
+    """
+    _check_size(content)
+    command = [sys.executable, "-I", str(Path(workbook.__file__))]
+    try:
+        done = subprocess.run(
+            command, input=content, capture_output=True, timeout=MAX_CONVERSION, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ImportFileTooLarge(_TOO_LARGE) from error
+    if done.returncode == workbook.UNREADABLE:
+        raise UnreadableFile("The spreadsheet cannot be read. Save it as XLSX, ODS or CSV UTF-8.")
+    if done.returncode == workbook.EMPTY:
+        raise UnreadableFile("The spreadsheet is empty.")
+    if done.returncode:  # also if a limit has ended the process
+        raise ImportFileTooLarge(_TOO_LARGE)
+    return done.stdout
 
 
 def detect(content: bytes, *, encoding: str = "") -> Format:
-    """Find out how to read a file.
+    """Find out how to read a text.
 
     Args:
         encoding: a key of `ENCODINGS`; "" if it has to be found out.
@@ -69,13 +97,9 @@ def detect(content: bytes, *, encoding: str = "") -> Format:
     Raises:
         EncodingUnknown: the text is not UTF-8, and several encodings are possible.
         UnreadableFile: the file is empty or no table, or not in the encoding.
-        ImportFileTooLarge: see `MAX_BYTES` and `MAX_UNPACKED`.
+        ImportFileTooLarge: see `MAX_BYTES`.
     """
-    if len(content) > MAX_BYTES:
-        raise ImportFileTooLarge(f"The file has more than {MAX_BYTES // 1_000_000} MB.")
-    if content.startswith((_ZIP, _OLE)):
-        _check_unpacked_size(content)
-        return Format(WORKBOOK)
+    _check_size(content)
     if not content.strip(b" \t\r\n\x00"):
         raise UnreadableFile("The file is empty.")
     encoding = encoding or _encoding_of(content)
@@ -90,12 +114,9 @@ def read_rows(content: bytes, format: Format) -> Iterator[Row]:
     Raises:
         UnreadableFile: the file cannot be read to its end, or has too many rows or columns.
     """
-    if format.encoding == WORKBOOK:
-        rows = _workbook_rows(content)
-    else:
-        rows = _text_rows(_decode(content, format.encoding), format.separator)
+    encoding = "utf-8" if format.encoding == WORKBOOK else format.encoding
     count = 0
-    for number, cells in rows:
+    for number, cells in _text_rows(_decode(content, encoding), format.separator):
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) > MAX_COLUMNS and any(cells[MAX_COLUMNS:]):
@@ -106,6 +127,11 @@ def read_rows(content: bytes, format: Format) -> Iterator[Row]:
             )
         count += 1
         yield number, cells
+
+
+def _check_size(content: bytes) -> None:
+    if len(content) > MAX_BYTES:
+        raise ImportFileTooLarge(f"The file has more than {MAX_BYTES // 1_000_000} MB.")
 
 
 def _encoding_of(content: bytes) -> str:
@@ -133,8 +159,9 @@ def _decode(content: bytes, encoding: str) -> str:
 def _separator_of(text: str) -> str:
     """Return the separator that the file names, or else that with which its header makes sense."""
     first, _, _ = text.lstrip("\r\n").partition("\n")
-    if match := _SEPARATOR_LINE.fullmatch(first.partition("\r")[0]):
-        return match[1]
+    named = _SEPARATOR_LINE.fullmatch(first.partition("\r")[0])
+    if named and _USABLE.fullmatch(named[1]):
+        return named[1]
 
     def quality(separator: str) -> tuple[int, int]:
         rows = list(islice(_text_rows(text[:100_000], separator), SAMPLE_ROWS))
@@ -157,47 +184,3 @@ def _text_rows(text: str, separator: str) -> Iterator[Row]:
             yield number, cells
     except csv.Error as error:
         raise UnreadableFile(f"Row {number + 1} cannot be read: {error}.") from error
-
-
-def _workbook_rows(content: bytes) -> Iterator[Row]:
-    """Yield the rows of the first sheet that has any."""
-    try:
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        for index in range(len(workbook.sheet_names)):
-            sheet = workbook.get_sheet_by_index(index)
-            if sheet.height:
-                first = (sheet.start or (0, 0))[0] + 1
-                for number, cells in enumerate(sheet.iter_rows(), start=first):
-                    yield number, [_cell_text(cell) for cell in cells]
-                return
-    except (CalamineError, OSError, ValueError) as error:
-        raise UnreadableFile(
-            "The spreadsheet cannot be read. Save it as XLSX, ODS or CSV UTF-8."
-        ) from error
-    raise UnreadableFile("The spreadsheet is empty.")
-
-
-def _cell_text(cell: Any) -> str:
-    if isinstance(cell, bool):
-        return str(cell).upper()
-    if isinstance(cell, float | int):
-        is_exact = float(cell).is_integer() and abs(cell) < MAX_EXACT
-        return (
-            str(int(cell)) if is_exact else f"{cell:.6E}" if abs(cell) >= MAX_EXACT else str(cell)
-        )
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
-    return str(cell)
-
-
-def _check_unpacked_size(content: bytes) -> None:
-    """A small packed file may be a very large spreadsheet."""
-    if not content.startswith(_ZIP):
-        return
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise UnreadableFile("The file is a damaged spreadsheet, or an archive.") from error
-    if size > MAX_UNPACKED:
-        raise ImportFileTooLarge("The spreadsheet is too large. Save it as CSV UTF-8.")

@@ -11,7 +11,7 @@ from devices.imports.errors import InvalidRow
 from devices.registry.device_report import DeviceReport
 from devices.registry.services.tags import valid_names
 
-MAX_NAME, MAX_MODEL = 120, 64
+LENGTHS = {"name": 120, "model": 64, "manufacturer": 64, "site": 120}  # characters
 _FORMULA_TEXT = re.compile(r'="([^"]*)"')  # Excel's way to keep digits as text
 _ROUNDED = re.compile(r"[+-]?\d+([.,]\d+)?E[+-]?\d{2,}|[+-]?\d+[.,]\d+E\d+", re.IGNORECASE)
 _LIST = re.compile(r"[,;|\n]")
@@ -75,7 +75,7 @@ def row_data(values: Values) -> RowData:
                 " rounded. Format the column as text, and enter the value again.",
                 field=field,
             )
-    for field, most in (("name", MAX_NAME), ("model", MAX_MODEL), ("manufacturer", MAX_MODEL)):
+    for field, most in LENGTHS.items():
         if len(values.get(field, "")) > most:
             raise InvalidRow(f"{FIELDS[field]} has more than {most} characters.", field=field)
     report = DeviceReport(

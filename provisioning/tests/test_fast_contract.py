@@ -28,7 +28,7 @@ from provisioning.tests.test_fast_path import FACTS, SETTINGS, fast_answers
 
 SCHEMA = schemathesis.openapi.from_dict(openapi_document())
 SCHEMA.config.generation.allow_extra_parameters = False
-LIMITS = ("DEVICE", "SAMPLES", "SAMPLE_BYTES", "VERIFIER")
+LIMITS = ("DEVICE", "SAMPLES", "SAMPLE_BYTES", "VERIFIER", "ADDRESS")
 
 
 @dataclass

@@ -364,8 +364,9 @@ def list_url(admin: ModelAdmin) -> str:
 
 
 def _is_list_page(request: HttpRequest, admin: ModelAdmin) -> bool:
-    name = f"{admin.opts.app_label}_{admin.opts.model_name}_changelist"
-    return request.resolver_match is not None and request.resolver_match.url_name == name
+    name = f"{admin.opts.app_label}_{admin.opts.model_name}"
+    lists = (f"{name}_changelist", f"{name}_export")
+    return request.resolver_match is not None and request.resolver_match.url_name in lists
 
 
 def signed_in_user(request: HttpRequest) -> User:

@@ -1,10 +1,12 @@
 """Lists of the portal that can be filtered by declared filters only."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +17,7 @@ from unfold.views import ChangeList
 from core.errors import TakesTooLong
 from core.statement_limit import statement_limit
 
+R = TypeVar("R")
 MAX_SECONDS = 10.0  # for a statement of a list
 
 
@@ -45,19 +48,30 @@ class DeclaredFiltersAdmin(ModelAdmin):
         return lookup in self.linked_filters or super().lookup_allowed(lookup, value, request)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Redirect to `?e=1` on invalid filter values, as Django's changelist does.
+        show = super().changelist_view
+        is_filtered = request.method == "GET" and bool(request.GET)
 
-        If the list takes too long with its filters, redirect to the list without filters.
+        def answer() -> HttpResponse:
+            with statement_limit(MAX_SECONDS) if is_filtered else nullcontext():
+                return show(request, extra_context)
+
+        return self.with_filters(request, request.path, answer)
+
+    def with_filters(self, request: HttpRequest, page: str, answer: Callable[[], R]) -> Any:
+        """Return the answer. On invalid filter values, redirect to `?e=1`, as Django does.
+
+        If it takes too long with its filters, redirect to the list without filters.
+
+        Args:
+            page: the address of the list.
         """
         values = [*request.GET.values(), *request.POST.values()]
         try:
             if any("\x00" in value for value in values):
                 raise ValidationError("NUL")
-            is_filtered = request.method == "GET" and bool(request.GET)
-            with statement_limit(MAX_SECONDS) if is_filtered else nullcontext():
-                return super().changelist_view(request, extra_context)
+            return answer()
         except TakesTooLong as error:
             messages.error(request, str(error))
-            return redirect(request.path)
-        except (ValidationError, DataError):
-            return redirect(f"{request.path}?e=1")
+            return redirect(page)
+        except (ValidationError, DataError, IncorrectLookupParameters):
+            return redirect(f"{page}?e=1")

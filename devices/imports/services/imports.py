@@ -1,11 +1,9 @@
 """Create, describe, start and cancel imports. A worker does the rest, see `work`."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
@@ -18,6 +16,7 @@ from devices.imports.errors import (
     ImportStateConflict,
     InvalidColumns,
     NoSuchImport,
+    TooManyImports,
     UnreadableFile,
 )
 from devices.imports.events import ImportCancelled, ImportFinished, ImportStarted
@@ -27,6 +26,7 @@ from devices.imports.values import clean
 from events.services.outbox import record
 from tenants.models import User
 
+MAX_FILES = 20  # of one tenant
 EXAMPLES = 3  # values shown of each column
 ROWS_KEPT = timedelta(days=30)  # after the end of an import
 IMPORTS_PER_RUN = 50  # of which old rows are deleted
@@ -49,13 +49,20 @@ def receive(
 
     Raises:
         UnreadableFile, ImportFileTooLarge: see `reading.detect`. Nothing is stored.
-        ImportStateConflict: the import has a file already.
+        ImportStateConflict: the rows of the import are checked already.
+        TooManyImports: the tenant has `MAX_FILES` other files of open imports.
     """
     row = _locked(device_import, State.EMPTY, State.COLUMNS)
+    if ImportFile.objects.exclude(device_import=row).count() >= MAX_FILES:
+        raise TooManyImports
     row.file_name, row.size = file_name[:200], len(content)
     row.state, row.fault, row.worked_at = State.COLUMNS, "", now
     try:
-        _describe(row, content, reading.detect(content))
+        if reading.is_workbook(content):
+            content = reading.from_workbook(content)
+            _describe(row, content, Format(reading.WORKBOOK, ","))
+        else:
+            _describe(row, content, reading.detect(content))
     except EncodingUnknown as error:
         row.encoding, row.separator, row.columns, row.fault = "", "", [], str(error)
     row.save()
@@ -166,7 +173,7 @@ def fail(row: DeviceImport, error: UnreadableFile, now: datetime) -> None:
 def outcomes(device_import: DeviceImport) -> dict[str, int]:
     """Return the number of rows by outcome."""
     counted = device_import.rows.order_by().values_list("outcome").annotate(Count("pk"))
-    return dict(Counter(dict(counted)))
+    return dict(counted)
 
 
 def rows_of(device_import: DeviceImport, outcome: str = "") -> QuerySet[ImportRow]:
@@ -234,10 +241,9 @@ def _locked(device_import: DeviceImport, *states: str) -> DeviceImport:
 
 
 def _event_fields(row: DeviceImport, now: datetime) -> Mapping[str, Any]:
-    import_id: UUID = row.pk
     return {
         "tenant_id": row.tenant_id,
         "at": now,
-        "import_id": str(import_id),
+        "import_id": str(row.pk),
         "file_name": row.file_name,
     }

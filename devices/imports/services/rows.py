@@ -128,11 +128,11 @@ def _named_device(
     if decision.device_id is not None and decision.device_id != device_id:
         raise InvalidRow(f"The identifiers belong to {_name(decision.device_id)}.", field="id")
     rows = DeviceIdentifier.objects.in_use().filter(device=device)
-    held = {row.identifier for row in rows}
-    new = tuple(item for item in decision.own if item not in held)
-    kinds = {item.kind for item in held} - {"mac_address"}
+    known = {row.identifier for row in rows}
+    new = tuple(item for item in decision.own if item not in known)
+    single_kinds = {item.kind for item in known} - {"mac_address"}
     for item in new:
-        if item.kind in kinds:
+        if item.kind in single_kinds:
             raise InvalidRow(f"The device with this id has another {label(item)}.", field="id")
     return device, new
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from core.errors import DomainError
 from devices.imports import reading
-from devices.imports.errors import UnreadableFile
+from devices.imports.errors import NoSuchImport, UnreadableFile
 from devices.imports.models import DeviceImport, ImportRow
 from devices.imports.reading import Format, Row
 from devices.imports.services import imports, rows
@@ -86,6 +86,8 @@ def _check(device_import: DeviceImport, now: Callable[[], datetime], time_is_up:
                 row.rows_checked += len(batch)
                 row.save(update_fields=["position", "rows_checked", "worked_at"])
             repeats.note_stored()
+    except NoSuchImport:
+        return  # it was cancelled a moment ago
     except UnreadableFile as error:
         with transaction.atomic():
             if (row := _locked(device_import, State.CHECKING)) is not None:
@@ -152,9 +154,6 @@ def _import_row(row: ImportRow, *, creates_sites: bool, now: datetime) -> None:
             planned, row.device = rows.apply(data, creates_sites=creates_sites, now=now)
         row.outcome, row.detail = planned.outcome, planned.detail[:1000]
         row.is_imported = True
-    except IntegrityError:
-        row.outcome = Outcome.REFUSED
-        row.detail = "Another request has just registered one of the identifiers."
     except DomainError as error:
         row.outcome, row.detail = Outcome.REFUSED, str(error)[:1000]
 

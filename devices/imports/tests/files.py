@@ -44,6 +44,12 @@ FORMULAS = HEADER + (
 )
 
 
+def sparse_workbook() -> bytes:
+    """Return an XLSX file with two cells that are as far from each other as possible."""
+    first, last = "<row r='1'><c r='A1'><v>1</v></c></row>", "<c r='XFD1048576'><v>2</v></c>"
+    return _packed(f"{first}<row r='1048576'>{last}</row>")
+
+
 def workbook(rows: list[list[str | float]]) -> bytes:
     """Return a minimal XLSX file (ECMA-376) with one sheet."""
     lines = []
@@ -55,6 +61,10 @@ def workbook(rows: list[list[str | float]]) -> bytes:
             for cell in cells
         )
         lines.append(f"<row>{columns}</row>")
+    return _packed("".join(lines))
+
+
+def _packed(rows: str) -> bytes:
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
@@ -72,8 +82,7 @@ def workbook(rows: list[list[str | float]]) -> bytes:
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
         f'<Relationship Id="r1" Type="{relation}/worksheet" Target="sheet.xml"/>'
         "</Relationships>",
-        "xl/sheet.xml": f'<worksheet xmlns="{main}"><sheetData>{"".join(lines)}</sheetData>'
-        "</worksheet>",
+        "xl/sheet.xml": f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>',
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -131,9 +131,11 @@ class TestImport:
         viewer = signed_in(tenant, Role.VIEWER)
         assert viewer.get(page).status_code == 403
         assert viewer.post(f"{IMPORTS}create/").status_code == 403
-        stranger = signed_in(TenantFactory.create())
-        assert stranger.get(page.replace("change/", "report/")).status_code == 404
-        assert stranger.post(page.replace("change/", "act/"), {"cancel": "1"}).status_code == 404
+        other_member = signed_in(TenantFactory.create())
+        assert other_member.get(page.replace("change/", "report/")).status_code == 404
+        assert (
+            other_member.post(page.replace("change/", "act/"), {"cancel": "1"}).status_code == 404
+        )
 
     def test_a_superuser_chooses_the_tenant(self, tenant: Tenant) -> None:
         root = Client()
@@ -218,10 +220,37 @@ class TestExport:
         assert (alert["title"], alert["device_name"]) == ("Hot", device.name)
         assert [event["name"] for event in events] == ["certificate.issued"]
 
-    def test_a_filter_that_is_not_valid_leads_back_to_the_list(self, tenant: Tenant) -> None:
+    @pytest.mark.parametrize("query", ["q=%00", "status__exact=%00"])
+    def test_a_filter_that_is_not_valid_exports_nothing(self, tenant: Tenant, query: str) -> None:
+        DeviceFactory.create(tenant=tenant, name="Lobby")
+        response: Any = signed_in(tenant).get(f"{DEVICES}export/?{query}")
+
+        if response.status_code == 302:
+            assert response["Location"] == f"{DEVICES}?e=1"
+        else:
+            assert b"Lobby" not in b"".join(response.streaming_content)
+
+    def test_a_lookup_that_the_list_does_not_have_is_refused(self, tenant: Tenant) -> None:
         response = signed_in(tenant).get(f"{DEVICES}export/?identifiers__value__regex=.*")
 
-        assert (response.status_code, response["Location"]) == (302, DEVICES)
+        assert response.status_code == 400
+
+    def test_an_export_that_breaks_off_says_so(
+        self, acting: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = signed_in(acting)
+        monkeypatch.setattr(spreadsheets, "ROWS_PER_CHUNK", 2)
+        DeviceFactory.create_batch(5, tenant=acting)
+        response: Any = client.get(f"{DEVICES}export/")
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE devices_device RENAME COLUMN model TO model_before")
+
+        with transaction.atomic():
+            lines = b"".join(response.streaming_content).decode().splitlines()
+            transaction.set_rollback(True)
+
+        assert len(lines) == 1 + 2 + 1
+        assert lines[-1] == spreadsheets.INCOMPLETE
 
 
 def imported_by_command(file: Path, tenant: Tenant, **options: Any) -> str:

@@ -15,6 +15,7 @@ from devices.imports.errors import (
     ImportFileTooLarge,
     ImportStateConflict,
     InvalidColumns,
+    TooManyImports,
     UnreadableFile,
 )
 from devices.imports.models import DeviceImport, ImportFile, ImportRow
@@ -191,7 +192,30 @@ class TestReading:
         assert len(bomb) < 1_000_000
 
         with pytest.raises(ImportFileTooLarge):
-            reading.detect(bomb)
+            reading.from_workbook(bomb)
+
+    def test_a_spreadsheet_with_one_distant_cell_is_refused(self) -> None:
+        with pytest.raises(ImportFileTooLarge):
+            reading.from_workbook(files.sparse_workbook())
+
+    @pytest.mark.parametrize("separator", ['"', "\x00", "\r", "e", " "])
+    def test_a_separator_line_names_only_what_can_separate(self, separator: str) -> None:
+        content = f"sep={separator}\r\nserial_number;name\r\nSN-1;Lobby\r\n".encode()
+
+        rows = list(reading.read_rows(content, reading.detect(content)))
+
+        assert [cells for _, cells in rows][-1] == ["SN-1", "Lobby"]
+
+    def test_a_tenant_keeps_a_limited_number_of_files(
+        self, acting: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(imports, "MAX_FILES", 1)
+        first = received(b"serial\nSN-1\n", now)
+        with pytest.raises(TooManyImports):
+            received(b"serial\nSN-2\n", now)
+
+        imports.cancel(device_import=first, now=now)
+        received(b"serial\nSN-2\n", now)
 
     def test_the_encoding_of_a_text_of_words_is_not_guessed(self) -> None:
         with pytest.raises(EncodingUnknown):

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import Enum
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from devices.registry.errors import AlreadyRegistered
 from devices.registry.events import DeviceUpdated
 from devices.registry.identifiers import Identifier
 from devices.registry.models import Device, DeviceHardware, Site
@@ -80,13 +81,19 @@ def add_identifiers(*, device: Device, identifiers: Collection[Identifier], now:
 
     Raises:
         DeviceIsRetired: the device is retired.
-        IntegrityError: another device has just got one of them.
+        AlreadyRegistered: another device has just got one of them.
     """
     device = lock_device(device.pk)
     added = [f"{item.kind}:{item.value}" for item in identifiers]
     if not added:
         return
-    device_identifiers.give(device, identifiers, now=now)
+    try:
+        with transaction.atomic():
+            device_identifiers.give(device, identifiers, now=now)
+    except IntegrityError as error:
+        if not device_identifiers.are_taken(error):
+            raise
+        raise AlreadyRegistered("Another device has just got one of the identifiers.") from error
     fields = {"tenant_id": device.tenant_id, "device_id": device.pk}
     record([DeviceUpdated(**fields, at=now, changes={"identifiers": (None, added)})])
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db import IntegrityError
+
 from devices.registry.identifiers import MAX_MAC_ADDRESSES, Identifier
-from devices.registry.models import Device, DeviceIdentifier
+from devices.registry.models import ACTIVE_IDENTIFIER_CONSTRAINT, Device, DeviceIdentifier
 
 
 def give(device: Device, identifiers: Iterable[Identifier], *, now: datetime) -> None:
@@ -25,6 +27,11 @@ def give(device: Device, identifiers: Iterable[Identifier], *, now: datetime) ->
         ids = [row.pk for row in replaced]
         DeviceIdentifier.objects.filter(pk__in=ids).update(released_at=now)
     DeviceIdentifier.objects.bulk_create(rows_of(device, new))
+
+
+def are_taken(error: IntegrityError) -> bool:
+    """Return whether an error means that another device has just got one of the identifiers."""
+    return ACTIVE_IDENTIFIER_CONSTRAINT in str(error)
 
 
 def rows_of(device: Device, identifiers: Iterable[Identifier]) -> list[DeviceIdentifier]:

@@ -26,7 +26,6 @@ from devices.registry.events import DeviceClaimed, DeviceRegistered, DeviceRereg
 from devices.registry.identifiers import Identifier
 from devices.registry.identity import Verdict
 from devices.registry.models import (
-    ACTIVE_IDENTIFIER_CONSTRAINT,
     Device,
     DeviceHardware,
     DeviceIdentifier,
@@ -113,7 +112,7 @@ def auto_register(
         except IdentityNotDecided as error:
             raise conflicts.request_decision(error, enrollment_token, now=now) from None
         except IntegrityError as error:
-            if not _is_lost_race(error):
+            if not device_identifiers.are_taken(error):
                 raise
     raise AlreadyRegistered("Another request is registering this device. Try again.")
 
@@ -170,7 +169,7 @@ def register_identified(
             set_tags(device, tags)
             record(events)
     except IntegrityError as error:
-        if not _is_lost_race(error):
+        if not device_identifiers.are_taken(error):
             raise
         raise AlreadyRegistered("Another request has just registered this device.") from error
     return device
@@ -329,11 +328,6 @@ def _create(
     if by == "auto":
         events.append(online_event(device, before=Device.Status.OFFLINE, last_seen=None))
     return device, token, events
-
-
-def _is_lost_race(error: IntegrityError) -> bool:
-    """Return True if the error means that another call has just registered an identifier."""
-    return ACTIVE_IDENTIFIER_CONSTRAINT in str(error)
 
 
 def _update_from_report(device: Device, report: DeviceReport) -> Changes:
