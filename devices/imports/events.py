@@ -21,11 +21,15 @@ class ImportStarted(ImportEvent):
 
 
 class ImportFinished(ImportEvent):
-    """All rows of a file were imported or refused. `outcomes` has the number of rows of each."""
+    """All rows of a file were imported or left out. The fields are numbers of rows by outcome."""
 
     name = "import.finished"
 
-    outcomes: dict[str, int]
+    new: int
+    changed: int
+    unchanged: int
+    repeated: int
+    refused: int
 
 
 class ImportCancelled(ImportEvent):

@@ -152,9 +152,9 @@ def page_context(request: HttpRequest, row: DeviceImport) -> dict[str, Any]:
     examples = [
         (outcome, counts[outcome], imports.rows_of(row, outcome)[:EXAMPLE_ROWS])
         for outcome in OUTCOMES
-        if counts.get(outcome)
+        if counts[outcome]
     ]
-    usable = sum(counts.get(outcome, 0) for outcome in ImportRow.APPLIED)
+    usable = sum(counts[outcome] for outcome in ImportRow.APPLIED)
     return {
         "device_import": row,
         "counts": [(Outcome(outcome).label, count) for outcome, count, _ in examples],

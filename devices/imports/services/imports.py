@@ -161,7 +161,8 @@ def finish(row: DeviceImport, state: str, now: datetime) -> None:
     row.save(update_fields=["state", "ended_at", "fault"])
     ImportFile.objects.filter(device_import=row).delete()
     if state == State.FINISHED:
-        record([ImportFinished(**_event_fields(row, now), outcomes=outcomes(row))])
+        counts: dict[str, Any] = outcomes(row)
+        record([ImportFinished(**_event_fields(row, now), **counts)])
 
 
 def fail(row: DeviceImport, error: UnreadableFile, now: datetime) -> None:
@@ -171,9 +172,9 @@ def fail(row: DeviceImport, error: UnreadableFile, now: datetime) -> None:
 
 
 def outcomes(device_import: DeviceImport) -> dict[str, int]:
-    """Return the number of rows by outcome."""
+    """Return the number of rows of each outcome."""
     counted = device_import.rows.order_by().values_list("outcome").annotate(Count("pk"))
-    return dict(counted)
+    return dict.fromkeys(ImportRow.Outcome.values, 0) | dict(counted)
 
 
 def rows_of(device_import: DeviceImport, outcome: str = "") -> QuerySet[ImportRow]:

@@ -61,7 +61,8 @@ def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]
     before = sorted(row.tag.name for row in device_tags)
     if before != after:
         Tag.objects.bulk_create([Tag(name=name) for name in after], ignore_conflicts=True)
-        device_tags.exclude(tag__name__in=after).delete()
+        if not set(before) <= set(after):
+            device_tags.exclude(tag__name__in=after).delete()
         DeviceTag.objects.bulk_create(
             [DeviceTag(device=device, tag=tag) for tag in Tag.objects.filter(name__in=after)],
             ignore_conflicts=True,

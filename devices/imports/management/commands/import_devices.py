@@ -71,7 +71,7 @@ class Command(OperatorCommand):
             raise CommandError(row.fault)
         if not dry_run:
             row = _work(imports.start(device_import=row, now=clock.now()))
-        counts = dict.fromkeys(Outcome.values, 0) | imports.outcomes(row)
+        counts = imports.outcomes(row)
         left_out = [
             f"row {item.number}: {item.detail}"
             for item in imports.rows_of(row).filter(outcome__in=LEFT_OUT)
