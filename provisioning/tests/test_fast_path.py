@@ -4,12 +4,14 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 import pytest
@@ -26,7 +28,7 @@ from core.fast_requests import FastQuestion, FastRequest
 from devices.registry.tests.waiting import wait_until
 from devices.updates.api.fast_poll import FastUpdatePoll
 from provisioning.embedded.endpoints import Endpoints
-from provisioning.fast_path import FastPath
+from provisioning.fast_path import REST_SECONDS, FastPath
 from provisioning.tests.own_servers import OwnServers, Response, own_servers, request
 from provisioning.tests.test_device_messages import FAULTY_ENCODINGS, MESSAGES
 
@@ -75,6 +77,9 @@ def enrollment(own: OwnServers, owners: dict[str, str]) -> dict[str, str]:
     return tokens
 
 
+Result = TypeVar("Result")
+
+
 class Devices:
     """Register devices that are online, and connect them once with their facts."""
 
@@ -103,6 +108,22 @@ def fast_answers(port: int, view: str = "device-connect") -> int:
     text = request(port, "/metrics").body.decode()
     match = re.search(rf'^fast_path_answers_total{{view="{view}"}} (\d+)', text, re.MULTILINE)
     return int(match[1]) if match else 0
+
+
+def answered_fast(
+    port: int, send: Callable[[], Result], count: int = 1, view: str = "device-connect"
+) -> Result:
+    """Send requests of which `count` must be answered on the fast path.
+
+    They are sent again if a busy machine has delayed a statement so much that the fast path rests.
+    """
+    for _ in range(3):
+        before = fast_answers(port, view)
+        result = send()
+        if fast_answers(port, view) == before + count:
+            return result
+        time.sleep(REST_SECONDS)
+    raise AssertionError(f"{view}: not {count} fast answers")
 
 
 def scalar(own: OwnServers, sql: str) -> Any:
@@ -144,9 +165,8 @@ def test_the_answers_and_their_headers_are_those_of_the_ordinary_way(
         (lambda port: send_sample(port, token), "metrics-ingest"),
     ):
         send(fast)  # the first answer of a kind is an ordinary one
-        before = fast_answers(fast, view)
-        assert comparable(send(fast)) == comparable(send(ordinary)), view
-        assert fast_answers(fast, view) == before + 1, view
+        answer = answered_fast(fast, partial(send, fast), view=view)
+        assert comparable(answer) == comparable(send(ordinary)), view
 
 
 def test_a_connect_that_was_answered_is_stored(
@@ -154,13 +174,12 @@ def test_a_connect_that_was_answered_is_stored(
 ) -> None:
     tokens = [devices.register(tenant) for tenant in TENANTS for _ in range(10)]
     own.as_superuser("UPDATE devices_device SET last_seen = now() - interval '1 minute'")
-    before = fast_answers(fast)
 
-    with ThreadPoolExecutor(20) as callers:
-        statuses = list(callers.map(lambda token: connect(fast, token).status, tokens))
+    def send() -> list[int]:
+        with ThreadPoolExecutor(20) as callers:
+            return list(callers.map(lambda token: connect(fast, token).status, tokens))
 
-    assert statuses == [200] * 20
-    assert fast_answers(fast) == before + 20
+    assert answered_fast(fast, send, 20) == [200] * 20
     old = "SELECT count(*) FROM devices_device WHERE last_seen > now() - interval '30 s'"
     assert scalar(own, old) == 20
 
@@ -262,9 +281,7 @@ def test_no_message_stops_the_fast_answers_of_others(fast: int, devices: Devices
     connect(fast, other)
     for address in ("fe80::1%wlan0", "::1%\u0000", "\ud800"):
         connect(fast, unusual, ip_address=address)
-        before = fast_answers(fast)
-        assert connect(fast, other).status == 200
-        assert fast_answers(fast) == before + 1, address
+        assert answered_fast(fast, partial(connect, fast, other)).status == 200
 
 
 def test_a_locked_device_delays_no_other(own: OwnServers, fast: int, devices: Devices) -> None:
@@ -273,9 +290,10 @@ def test_a_locked_device_delays_no_other(own: OwnServers, fast: int, devices: De
     with ThreadPoolExecutor(1) as callers:
         with locked_row(own, device_id):
             waiting = callers.submit(connect, fast, locked)
-            before = fast_answers(fast)
-            assert [connect(fast, other).status for _ in range(10)] == [200] * 10
-            assert fast_answers(fast) == before + 10
+            statuses = answered_fast(
+                fast, lambda: [connect(fast, other).status for _ in range(10)], 10
+            )
+            assert statuses == [200] * 10
             assert not waiting.done()
         assert waiting.result().status == 200
 
@@ -314,7 +332,7 @@ def test_a_sample_is_stored_as_on_the_ordinary_way(
         "vendor": {"fan": 3},
     }
     tokens = devices.register(), devices.register()
-    send_sample(fast, devices.register())  # the first answer of a kind is an ordinary one
+    answered_fast(fast, partial(send_sample, fast, devices.register()), view="metrics-ingest")
     before = fast_answers(fast, "metrics-ingest")
 
     answers = [
@@ -360,11 +378,10 @@ def test_a_sample_marks_its_device_as_seen(own: OwnServers, fast: int, devices: 
     device_id = connect(fast, token).body["device_id"]
     send_sample(fast, token)
     own.as_superuser("UPDATE devices_device SET last_seen = now() - interval '1 minute'")
-    before = fast_answers(fast, "metrics-ingest")
 
-    assert send_sample(fast, token).body["stored"] == 1
+    answer = answered_fast(fast, partial(send_sample, fast, token), view="metrics-ingest")
 
-    assert fast_answers(fast, "metrics-ingest") == before + 1
+    assert answer.body["stored"] == 1
     seen = (
         f"SELECT last_seen > now() - interval '30 s' FROM devices_device WHERE id = '{device_id}'"
     )
@@ -409,17 +426,18 @@ def test_a_refused_sample_stops_the_fast_answers_of_no_other(
         send_sample(fast, token)
     # No value is known that passes the checks of the server, but not those of the database.
     own.as_superuser("ALTER TABLE metrics_latestmetrics ADD CHECK (ssid <> 'refused')")
-    before = fast_answers(fast, "metrics-ingest")
 
     def send(number: int) -> int:
         network = {"ssid": "refused" if number == 5 else "accepted"}
         return send_sample(fast, tokens[number], network=network).status
 
-    with ThreadPoolExecutor(len(tokens)) as callers:
-        statuses = list(callers.map(send, range(len(tokens))))
+    def send_all() -> list[int]:
+        with ThreadPoolExecutor(len(tokens)) as callers:
+            return list(callers.map(send, range(len(tokens))))
+
+    statuses = answered_fast(fast, send_all, len(tokens) - 1, "metrics-ingest")
 
     assert statuses.count(200) == len(tokens) - 1
-    assert fast_answers(fast, "metrics-ingest") == before + len(tokens) - 1
 
 
 def test_a_sample_that_violates_a_rule_requests_an_evaluation(
@@ -438,6 +456,7 @@ def test_a_sample_that_violates_a_rule_requests_an_evaluation(
     def has_effect() -> bool:  # the rules are read again after some seconds
         return send_sample(fast, token, cpu_usage=95).status == 200 and is_requested()
 
+    answered_fast(fast, partial(send_sample, fast, token, cpu_usage=5), view="metrics-ingest")
     before = fast_answers(fast, "metrics-ingest")
     wait_until(has_effect)
     assert fast_answers(fast, "metrics-ingest") > before
@@ -459,9 +478,7 @@ def test_an_ocsp_response_is_that_of_the_ordinary_way_until_the_status_changes(
         ("ocsp-get", lambda: request(fast, path)),
     ):
         ordinary_answer = ask()
-        before = fast_answers(fast, view)
-        answer = ask()
-        assert fast_answers(fast, view) == before + 1
+        answer = answered_fast(fast, ask, view=view)
         assert answer.body == ordinary_answer.body
         assert caching(answer) == caching(ordinary_answer)
         assert ocsp.load_der_ocsp_response(answer.body).certificate_status is Status.GOOD
