@@ -69,7 +69,7 @@ def main() -> None:
         ("first page", ""),
         ("page 200", "?p=200"),
         ("page 10,000", "?p=10000"),
-        ("offline", "?status__exact=offline"),
+        ("offline", "?status=offline"),
         ("of a model", "?model__icontains=X3"),
         ("search", "?q=SN-TV-1234"),
     ):

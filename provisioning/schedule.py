@@ -45,6 +45,8 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
         _daily(3, 35),
     ),
     "run bulk commands": ("devices.remote_control.tasks.run_bulk_commands", MINUTELY),
+    "run bulk operations": ("devices.bulk.tasks.run_bulk_operations", MINUTELY),
+    "delete old bulk operations": ("devices.bulk.tasks.delete_old_bulk_operations", _hourly(45)),
     "run imports": ("devices.imports.tasks.run_imports", MINUTELY),
     "delete old imports": ("devices.imports.tasks.delete_old_imports", _daily(3, 5)),
     "expire commands and sessions": (
@@ -106,6 +108,7 @@ ROUTES = {
     for task in (
         "certificates.tasks.renew",
         "devices.configurations.tasks.recalculate",
+        "devices.bulk.tasks.run_bulk_operations",
         "devices.imports.tasks.run_imports",
         "devices.metrics.tasks.finalise_rollups",
         "devices.updates.tasks.compute_missing_hashes",

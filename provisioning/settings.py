@@ -161,6 +161,7 @@ INSTALLED_APPS = [
     "devices.updates",
     "devices.hawkbit",
     "devices.imports",
+    "devices.bulk",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",

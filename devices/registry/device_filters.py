@@ -16,6 +16,7 @@ from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services.reregistration import REQUEST_VALIDITY
 
 BLANK = "A blank value selects nothing. Omit the parameter, or enter a value."
+MAX_IDS = 500
 CANONICAL_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -32,6 +33,21 @@ class IdField(forms.UUIDField):
 
 class IdFilter(django_filters.UUIDFilter):
     field_class = IdField
+
+
+class IdsField(forms.CharField):
+    """Ids, separated by commas."""
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
+        text = super().to_python(value)
+        ids = [part.strip() for part in text.split(",")] if text else []
+        if len(ids) > MAX_IDS or not all(map(CANONICAL_UUID.fullmatch, ids)):
+            raise forms.ValidationError(f"Enter 1 to {MAX_IDS} ids of devices.", "invalid")
+        return ids
+
+
+class IdsFilter(django_filters.Filter):
+    field_class = IdsField
 
 
 class BooleanField(forms.NullBooleanField):
@@ -62,7 +78,16 @@ class DeviceFilter(FilterSet):
     model = django_filters.CharFilter()
     app_version = django_filters.CharFilter()
     os_version = django_filters.CharFilter()
+    model_contains = django_filters.CharFilter(
+        field_name="model", lookup_expr="icontains", max_length=64, help_text="Part of the model."
+    )
     device = IdFilter(field_name="id")
+    devices = IdsFilter(
+        field_name="id",
+        lookup_expr="in",
+        help_text=f"Ids of at most {MAX_IDS} devices, separated by commas.",
+    )
+    never_connected = BooleanFilter(method="by_connection")
     tag = django_filters.CharFilter(method="with_tag", max_length=64)
     site = django_filters.CharFilter(
         method="with_site",
@@ -86,6 +111,9 @@ class DeviceFilter(FilterSet):
             return devices
         assert isinstance(devices, DeviceQuerySet)
         return devices.not_retired()
+
+    def by_connection(self, devices: DeviceQuerySet, name: str, value: bool) -> QuerySet[Device]:
+        return devices.never_connected() if value else devices.exclude(last_seen=None)
 
     def with_tag(self, devices: DeviceQuerySet, name: str, value: str) -> QuerySet[Device]:
         return devices.with_tag(value)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from core.extension_points import ExtensionPoint
 
 if TYPE_CHECKING:  # apps.py imports this module before models can be imported
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import Any
     from uuid import UUID
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     from devices.registry.models import Device, NextSteps, Site
 
@@ -45,3 +45,9 @@ certificate_named: ExtensionPoint[Callable[[Device, str, datetime], None]] = Ext
 
 # A callback returns the HTML of a panel on the device's portal page, or "" for no panel.
 device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint("device page")
+
+# A callback returns actions on selected devices of the portal's list, for the member of the
+# request: the name, the label, and a function as Django's admin calls it.
+device_list_actions: ExtensionPoint[
+    Callable[[HttpRequest], Sequence[tuple[str, str, Callable[..., HttpResponse | None]]]]
+] = ExtensionPoint("actions of the device list")

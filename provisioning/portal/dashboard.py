@@ -55,8 +55,9 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "events": _events(visible_to(user, Event), devices),
         "links": {
             "devices": device_list,
-            "online": f"{device_list}?status__exact=online",
-            "offline": f"{device_list}?status__exact=offline",
+            "online": f"{device_list}?status=online",
+            "offline": f"{device_list}?status=offline",
+            "never_connected": f"{device_list}?status=never_connected",
             "alerts": reverse("admin:monitoring_alert_changelist"),
             "rules": reverse("admin:monitoring_monitoringrule_changelist"),
             "certificates": reverse("admin:certificates_devicecertificate_changelist"),
@@ -67,10 +68,18 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _fleet(devices: Any) -> dict[str, int]:
     online = Count("pk", filter=Q(status=Device.Status.ONLINE))
-    counts = devices.not_retired().aggregate(total=Count("pk"), online=online)
-    total = counts["total"]
-    share = round(100 * counts["online"] / total) if total else 0
-    return {**counts, "offline": total - counts["online"], "share": share, "rest": 100 - share}
+    never = Count("pk", filter=Q(status=Device.Status.OFFLINE, last_seen__isnull=True))
+    counts = devices.not_retired().aggregate(total=Count("pk"), online=online, never=never)
+    connected = counts["total"] - counts["never"]
+    share = round(100 * counts["online"] / connected) if connected else 0
+    offline = connected - counts["online"]
+    return {
+        **counts,
+        "offline": offline,
+        "connected": connected,
+        "share": share,
+        "rest": 100 - share,
+    }
 
 
 def _alerts(alerts: Any) -> dict[str, Any]:

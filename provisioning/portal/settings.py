@@ -90,6 +90,7 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("admin:pair"),
                         "permission": _has_permission("devices.add_device"),
                     },
+                    _page("Bulk operations", "checklist", "bulk.bulkoperation"),
                     _page("Imports", "upload_file", "imports.deviceimport"),
                     _page("Sites", "location_on", "devices.site"),
                     _page("Certificates", "workspace_premium", "certificates.devicecertificate"),

@@ -17,6 +17,8 @@ from accounts.services.tokens import issue_api_token, revoke_token
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
+from devices.bulk.models import BulkOperation
+from devices.bulk.services import operations
 from devices.configurations.models import DeviceConfiguration
 from devices.configurations.tests.documents import save_for_device
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
@@ -91,6 +93,8 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("get", "/devices"),
     ("post", "/devices"),
     ("post", "/devices/auto-register"),
+    ("get", "/devices/bulk"),
+    ("post", "/devices/bulk"),
     ("get", "/sites"),
     ("post", "/sites"),
     ("get", "/devices/conflicts"),
@@ -168,6 +172,7 @@ class Protected:
     configuration: DeviceConfiguration
     command: CommandHistory
     bulk: BulkCommand
+    operation: BulkOperation
     screenshot: Screenshot
     product: SoftwareProduct
     package: SoftwareUpdate
@@ -197,6 +202,7 @@ class Protected:
             str(self.configuration.pk),
             str(self.command.pk),
             str(self.bulk.pk),
+            str(self.operation.pk),
             str(self.screenshot.pk),
             self.command.issued_by,
             str(self.product.pk),
@@ -222,6 +228,7 @@ class Protected:
         path = path.replace("{configuration_id}", str(self.configuration.pk))
         path = path.replace("{command_id}", str(self.command.pk))
         path = path.replace("{bulk_id}", str(self.bulk.pk))
+        path = path.replace("{operation_id}", str(self.operation.pk))
         path = path.replace("{screenshot_id}", str(self.screenshot.pk))
         path = path.replace("{product_id}", str(self.product.pk))
         path = path.replace("{package_id}", str(self.package.pk))
@@ -310,6 +317,10 @@ def protected(module_transaction: None) -> Protected:
     by = User.objects.create_user("protected@example.com")
     product, package, rollout, update = create_rollout_rows(device, now, by=by)
     command, bulk, screenshot = create_remote_control_rows(device, now, by=by)
+    with tenant_scope(tenant.pk):
+        operation = operations.start(
+            action="release", parameters={}, filter={}, by=by, now=now - timedelta(hours=1)
+        )
     return Protected(
         tenant=tenant,
         device=device,
@@ -324,6 +335,7 @@ def protected(module_transaction: None) -> Protected:
         configuration=configuration,
         command=command,
         bulk=bulk,
+        operation=operation,
         screenshot=screenshot,
         product=product,
         package=package,

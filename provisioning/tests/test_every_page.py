@@ -27,6 +27,8 @@ from certificates.models import (
 )
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
+from devices.bulk.models import BulkOperation
+from devices.bulk.services import operations as bulk_operations
 from devices.configurations.models import DeviceConfiguration
 from devices.configurations.tests.documents import save_for_device
 from devices.hawkbit.models import GatewayToken, HawkbitSettings
@@ -184,6 +186,9 @@ def protected(module_transaction: None) -> dict[str, Any]:
         update_policy = update_policies.change(approval_above=7, now=now)
         hawkbit = hawkbit_settings.change(polling_seconds=77, now=now)
         gateway, _ = create_gateway_token(name=NAME, now=now)
+        bulk_operation = bulk_operations.start(
+            action="add_tags", parameters={"tags": ["protected-tag"]}, filter={}, by=user, now=now
+        )
         device_import = DeviceImport.objects.create(
             file_name=NAME, state="columns", requested_at=now, worked_at=now
         )
@@ -202,6 +207,7 @@ def protected(module_transaction: None) -> dict[str, Any]:
         HawkbitSettings._meta.label_lower: hawkbit,
         GatewayToken._meta.label_lower: gateway,
         DeviceImport._meta.label_lower: device_import,
+        BulkOperation._meta.label_lower: bulk_operation,
         DeviceConfiguration._meta.label_lower: configuration,
         PreferenceDefinition._meta.label_lower: preference,
         PlatformPreference._meta.label_lower: platform_preference,
@@ -252,6 +258,10 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     for model, name in (("softwareupdate", "package_id"), ("deployment", "rollout_id")):
         row_id = str(protected[f"updates.{model}"].pk)
         pattern = pattern.replace(f"<uuid:{name}>", row_id)
+    operation_id = str(protected["bulk.bulkoperation"].pk)
+    pattern = pattern.replace("<uuid:operation_id>", operation_id)
+    tenant = protected["bulk.bulkoperation"].tenant.slug
+    pattern = pattern.replace("<slug:tenant>/<slug:action>", f"{tenant}/retire")
     import_id = str(protected["imports.deviceimport"].pk)
     pattern = pattern.replace("<uuid:import_id>", import_id)
     screenshot_id = str(protected["remote_control.commandhistory"].screenshot.pk)

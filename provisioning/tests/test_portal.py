@@ -498,7 +498,7 @@ def test_every_model_of_the_portal_defines_who_may_see_it() -> None:
     assert without_role == superuser_only
 
 
-@pytest.mark.parametrize("query", ["model=%00", "status__exact=%00", "q=%00"])
+@pytest.mark.parametrize("query", ["model=%00", "status=%00", "q=%00"])
 def test_an_invalid_filter_value_redirects(superuser: Client, query: str) -> None:
     assert superuser.get(f"{DEVICES}?{query}").status_code == 302
 
@@ -576,5 +576,5 @@ def test_a_list_shows_no_number_of_results_that_nobody_has_counted(
 ) -> None:
     DeviceFactory.create(tenant=tenant)
 
-    for query in ("", "?status__exact=offline"):
+    for query in ("", "?status=offline"):
         assert "9999999999 results" not in text(portal().get(f"{DEVICES}{query}"))

@@ -1,17 +1,22 @@
 """Portal pages that list, register, edit and retire devices, and issue their tokens."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import BLANK_CHOICE_DASH, QuerySet
 from django.http import HttpRequest, HttpResponse
-from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
 from core import clock
 from devices.registry import exports
-from devices.registry.admin.filters import DriftFilter, SiteFilter, TagFilter
+from devices.registry.admin.filters import (
+    DriftFilter,
+    ModelFilter,
+    SiteFilter,
+    StatusFilter,
+    TagFilter,
+)
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
     QUARANTINE_ACTIONS,
@@ -21,7 +26,7 @@ from devices.registry.admin.quarantine import (
     is_uuid,
 )
 from devices.registry.admin.replacement import ReplacementPage
-from devices.registry.extension_points import device_page
+from devices.registry.extension_points import device_list_actions, device_page
 from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
 from devices.registry.services import credentials, retirement
 from events.models import Event
@@ -64,10 +69,10 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
         "registered",
     )
     list_filter = (
-        "status",
+        StatusFilter,
         PendingDecisionFilter,
         DriftFilter,
-        ("model", FieldTextFilter),
+        ModelFilter,
         TagFilter,
         SiteFilter,
     )
@@ -78,6 +83,8 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
     export_columns = exports.COLUMNS
     inlines: Any = (IdentifierInline,)
     actions: Any = ("retire_selected", "new_token_for_selected", *QUARANTINE_ACTIONS)
+    # Of the pages of single devices. A list offers bulk operations instead.
+    actions_not_offered: ClassVar = {"retire_selected", "quarantine_selected", "release_selected"}
     actions_detail: Any = (
         "replace_one",
         "retire_one",
@@ -152,6 +159,22 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
             queryset = queryset.matching_text(search_term)
         return queryset, False
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the actions on selected devices, with those of other packages first."""
+        actions = super().get_actions(request)
+        others = {
+            name: (function, name, label)
+            for callback in device_list_actions
+            for name, label, function in callback(request)
+        }
+        return {**others, **actions}
+
+    def get_action_choices(self, request: HttpRequest, default_choices: Any = ()) -> Any:
+        choices = super().get_action_choices(request, default_choices or BLANK_CHOICE_DASH)
+        if request.method != "GET":  # the confirmation of a single device's page
+            return choices
+        return [choice for choice in choices if choice[0] not in self.actions_not_offered]
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # devices are retired, never deleted
 
@@ -183,6 +206,7 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
         label={
             "online": "success",
             "offline": "warning",
+            "never_connected": "info",
             "retired": "default",
             "quarantine": "danger",
         },
@@ -190,6 +214,8 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
     def status_label(self, device: Device) -> tuple[str, str]:
         if device.quarantined_at is not None:
             return "quarantine", f"{device.get_status_display()}, in quarantine"
+        if device.state == "never_connected":
+            return device.state, "Never connected"
         return device.status, device.get_status_display()
 
     @display(description="Configuration", label={"drifted": "warning"})

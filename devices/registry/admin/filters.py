@@ -4,13 +4,67 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from unfold.contrib.filters.admin import TextFilter
 
 from devices.registry.models import DeviceQuerySet, Site, Tag
 from tenants.admin.base import signed_in_user
 from tenants.roles import visible_to
 
 MAX_CHOICES = 200  # a longer list is not usable as a filter
+# Filters of the list → parameters of `GET /devices`.
+_CONDITIONS = {
+    ("status", "never_connected"): {"never_connected": "true"},
+    ("status", "offline"): {"status": "offline", "never_connected": "false"},
+    ("pending", "quarantine"): {"quarantined": "true"},
+    ("pending", "asking"): {"asking": "true"},
+    ("configuration", "drifted"): {"drifted": "true"},
+    ("configuration", "applied"): {"drifted": "false"},
+}
+_NAMES = {
+    "status": "status",
+    "model": "model_contains",
+    "tag": "tag",
+    "site": "site",
+    "q": "search",
+}
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """Filter devices by state. Devices that have never connected have a state of their own."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("online", "Online"),
+            ("offline", "Offline"),
+            ("never_connected", "Never connected"),
+            ("retired", "Retired"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        assert isinstance(queryset, DeviceQuerySet)
+        match self.value():
+            case "offline":
+                return queryset.offline()
+            case "never_connected":
+                return queryset.never_connected()
+            case "online" | "retired" as status:
+                return queryset.filter(status=status)
+        return queryset
+
+
+class ModelFilter(TextFilter):
+    """Filter devices by a part of the model."""
+
+    title = "model"
+    parameter_name = "model"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = (self.value() or "").strip()
+        return queryset.filter(model__icontains=value) if value else queryset
 
 
 class TagFilter(admin.SimpleListFilter):
@@ -63,3 +117,18 @@ class DriftFilter(admin.SimpleListFilter):
             case "applied":
                 return queryset.not_drifted()
         return queryset
+
+
+def conditions_of(parameters: QueryDict) -> dict[str, str]:
+    """Return the filters of a list of devices as parameters of `GET /devices`.
+
+    So an operation on all devices of a list selects the devices that the list shows.
+    """
+    conditions: dict[str, str] = {}
+    for name, value in parameters.dict().items():
+        text = str(value).strip()
+        if text:
+            conditions |= _CONDITIONS.get((name, text), {})
+            if name in _NAMES and (name, text) not in _CONDITIONS:
+                conditions[_NAMES[name]] = text
+    return conditions

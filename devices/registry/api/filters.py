@@ -12,7 +12,9 @@ from rest_framework.filters import OrderingFilter
 
 from core import clock
 from core.rest.fields import StrictCharField
-from devices.registry.device_filters import DeviceFilter
+from devices.registry.device_filters import MAX_IDS, DeviceFilter
+
+MAX_LENGTH = 37 * MAX_IDS  # of a value
 
 
 class DeviceFilterField(serializers.DictField):
@@ -29,7 +31,7 @@ class DeviceFilterField(serializers.DictField):
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=StrictCharField(max_length=120, allow_blank=True), **kwargs)
+        super().__init__(child=StrictCharField(max_length=MAX_LENGTH, allow_blank=True), **kwargs)
 
     def to_internal_value(self, data: Any) -> dict[str, str]:
         if data == {}:

@@ -28,6 +28,17 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def online(self) -> Self:
         return self.filter(status=Device.Status.ONLINE)
 
+    def offline(self) -> Self:
+        """Filter devices that were connected before and are not now."""
+        return self.filter(status=Device.Status.OFFLINE, last_seen__isnull=False)
+
+    def never_connected(self) -> Self:
+        """Filter devices that were registered by hand or imported, and have not connected yet.
+
+        Their `status` is `offline`.
+        """
+        return self.filter(status=Device.Status.OFFLINE, last_seen__isnull=True)
+
     def quarantined(self) -> Self:
         return self.filter(quarantined_at__isnull=False)
 
@@ -144,6 +155,12 @@ class Device(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def state(self) -> str:
+        """The status, or `never_connected`."""
+        is_new = self.status == self.Status.OFFLINE and self.last_seen is None
+        return "never_connected" if is_new else self.status
 
     @cached_property
     def tenant_revision(self) -> int:

@@ -1,0 +1,5 @@
+"""Portal pages of bulk operations."""
+
+from devices.bulk.admin import operations
+
+__all__ = ["operations"]

@@ -1,0 +1,287 @@
+"""Preview, start, continue, cancel and undo bulk operations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from core.errors import DomainError
+from core.inserts import insert_many
+from core.querysets import first_or_raise
+from core.tasks import enqueue_on_commit
+from devices.bulk.actions import BulkAction, Done, Outcome
+from devices.bulk.catalog import action_named
+from devices.bulk.errors import CannotUndo, NoSuchOperation, NothingSelected, OperationStateConflict
+from devices.bulk.events import BulkOperationEnded, BulkOperationStarted
+from devices.bulk.models import BulkOperation, BulkResult
+from devices.registry import device_filters
+from devices.registry.models import Device
+from events.services.outbox import record
+from tenants.context import SYSTEM, Caller, caller_scope, tenant_scope
+from tenants.fairness import random_tenant_first
+from tenants.models import User
+
+EXAMPLES = 20
+KEPT = timedelta(days=30)
+DELETED_PER_RUN = 50  # operations
+TASK = "devices.bulk.tasks.run_bulk_operations"
+
+State = BulkOperation.State
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The devices that an operation would go through."""
+
+    found: int
+    examples: list[Device]
+
+
+def preview(
+    *, action: str, parameters: Mapping[str, Any], filter: Mapping[str, str], now: datetime
+) -> Preview:
+    """Check an operation and count its devices. Nothing is stored.
+
+    Args:
+        filter: the query parameters of `GET /devices`; empty matches every device.
+
+    Raises:
+        UnknownAction, InvalidParameters, InvalidSite: the action cannot be run.
+        InvalidFilter: the filter is invalid.
+    """
+    action_named(action).validated(parameters)
+    return select(filter, now=now)
+
+
+def select(filter: Mapping[str, str], *, now: datetime) -> Preview:
+    """Count the devices that a filter selects.
+
+    Raises:
+        InvalidFilter: the filter is invalid.
+    """
+    devices = device_filters.select(filter, now=now)
+    return Preview(devices.count(), list(devices.order_by("name", "pk")[:EXAMPLES]))
+
+
+@transaction.atomic
+def start(
+    *,
+    action: str,
+    parameters: Mapping[str, Any],
+    filter: Mapping[str, str],
+    by: User | None,
+    now: datetime,
+) -> BulkOperation:
+    """Start an action on all devices that match a filter. A worker runs it.
+
+    Raises:
+        NothingSelected: no device matches.
+        UnknownAction, InvalidParameters, InvalidSite, InvalidFilter: see `preview`.
+    """
+    stored = action_named(action).validated(parameters)
+    found = device_filters.select(filter, now=now).count()
+    if not found:
+        raise NothingSelected
+    return _create(
+        action=action, parameters=stored, filter=dict(filter), found=found, by=by, now=now
+    )
+
+
+@transaction.atomic
+def undo(*, operation: BulkOperation, by: User | None, now: datetime) -> BulkOperation:
+    """Start an operation that undoes what another one has done.
+
+    Devices that were changed otherwise meanwhile keep that change.
+
+    Raises:
+        OperationStateConflict: the operation is running.
+        CannotUndo: its action cannot be undone, it has changed nothing, or was undone already.
+    """
+    row = _locked(operation, State.FINISHED, State.CANCELLED)
+    if not can_undo(row):
+        raise CannotUndo("This operation cannot be undone, or was undone already.")
+    return _create(
+        action=row.action,
+        parameters=row.parameters,
+        filter={},
+        found=row.done,
+        undoes=row,
+        by=by,
+        now=now,
+    )
+
+
+def can_undo(row: BulkOperation) -> bool:
+    """Return whether `undo` is possible."""
+    return (
+        row.state != State.RUNNING
+        and row.undoes_id is None
+        and row.done > 0
+        and action_named(row.action).can_undo
+        and not hasattr(row, "undone_by")
+    )
+
+
+@transaction.atomic
+def cancel(*, operation: BulkOperation, now: datetime) -> BulkOperation:
+    """Stop an operation. Devices that were changed already stay as they are.
+
+    Raises:
+        OperationStateConflict: the operation has ended.
+    """
+    row = _locked(operation, State.RUNNING)
+    _finish(row, State.CANCELLED, now)
+    return row
+
+
+def any_running() -> bool:
+    """Return whether an operation of any tenant is running."""
+    return BulkOperation.every_tenant.running().exists()
+
+
+def process_next_batch(*, now: datetime) -> bool:
+    """Change the next devices of one running operation of a random tenant.
+
+    Each batch is one transaction, which also stores the position. If a process is killed,
+    another one continues, and no device is changed twice.
+
+    Returns:
+        False if no operation is running.
+    """
+    with transaction.atomic():
+        running = BulkOperation.every_tenant.running().order_by(random_tenant_first(), "worked_at")
+        row = running.select_for_update(skip_locked=True, of=("self",)).first()
+        if row is None:
+            return False
+        member = row.requested_by
+        caller = Caller(kind="member", id=str(member.pk), name=member.email) if member else SYSTEM
+        with tenant_scope(row.tenant_id), caller_scope(caller):
+            _process(row, now)
+        return True
+
+
+def results_of(operation: BulkOperation, outcome: str = "") -> QuerySet[BulkResult]:
+    """Return the results of an operation with their devices, ordered by the ids of the devices."""
+    rows = BulkResult.objects.filter(operation=operation).select_related("device")
+    return (rows.filter(outcome=outcome) if outcome else rows).order_by("device_id")
+
+
+def delete_old(*, now: datetime) -> int:
+    """Delete operations that ended long ago, with their results. Return the number of operations."""
+    old = BulkOperation.every_tenant.exclude(state=State.RUNNING)
+    ids = list(
+        old.filter(requested_at__lt=now - KEPT)
+        .order_by("requested_at")
+        .values_list("pk", flat=True)[:DELETED_PER_RUN]
+    )
+    BulkResult.every_tenant.filter(operation__in=ids)._raw_delete("default")
+    BulkOperation.every_tenant.filter(pk__in=ids).delete()
+    return len(ids)
+
+
+def _create(**fields: Any) -> BulkOperation:
+    now = fields.pop("now")
+    row = BulkOperation.objects.create(
+        requested_by=fields.pop("by"), requested_at=now, worked_at=now, **fields
+    )
+    record([BulkOperationStarted(**_event_fields(row, now))])
+    enqueue_on_commit(TASK, expires=55)
+    return row
+
+
+def _process(row: BulkOperation, now: datetime) -> None:
+    action = action_named(row.action)
+    ids = _next_ids(row, min(action.batch, row.found - row.ended), now)
+    if ids:
+        results = _changed(row, action, ids, now)
+        insert_many(
+            [
+                BulkResult(
+                    operation=row,
+                    device_id=result.device_id,
+                    outcome=result.outcome,
+                    detail=result.detail,
+                    before=result.before,
+                )
+                for result in results
+            ]
+        )
+        row.done += sum(result.outcome == Outcome.DONE for result in results)
+        row.unchanged += sum(result.outcome == Outcome.UNCHANGED for result in results)
+        row.refused += sum(result.outcome == Outcome.REFUSED for result in results)
+        row.position, row.worked_at = ids[-1], now
+        row.save(update_fields=["done", "unchanged", "refused", "position", "worked_at"])
+    if len(ids) < action.batch:
+        _finish(row, State.FINISHED, now)
+
+
+def _changed(row: BulkOperation, action: BulkAction, ids: list[UUID], now: datetime) -> list[Done]:
+    """Lock and change devices. Those that were retired meanwhile are refused."""
+    locked = Device.objects.select_for_update(no_key=True, of=("self",)).order_by("pk")
+    devices = list(locked.filter(pk__in=ids).exclude(status=Device.Status.RETIRED))
+    if row.undoes_id is None:
+        results = action.apply(devices, row.parameters, now=now)
+    else:
+        undone = BulkResult.objects.filter(operation=row.undoes_id, device__in=ids)
+        before = dict(undone.values_list("device_id", "before"))
+        results = action.revert(devices, before, row.parameters, now=now)
+    missing = set(ids) - {result.device_id for result in results}
+    retired = [Done(pk, Outcome.REFUSED, "The device is retired.") for pk in sorted(missing)]
+    return [*results, *retired]
+
+
+def _next_ids(row: BulkOperation, limit: int, now: datetime) -> list[UUID]:
+    """Return the ids of the next devices. The list is empty if the filter has become invalid."""
+    if limit <= 0:
+        return []
+    if row.undoes_id is not None:
+        undone = BulkResult.objects.filter(operation=row.undoes_id, outcome=Outcome.DONE)
+        if row.position is not None:
+            undone = undone.filter(device__gt=row.position)
+        return list(undone.order_by("device_id").values_list("device_id", flat=True)[:limit])
+    try:
+        devices = device_filters.select(row.filter, now=now)
+    except DomainError:
+        return []
+    devices = devices.filter(registered_at__lte=row.requested_at).order_by("pk")
+    if row.position is not None:
+        devices = devices.filter(pk__gt=row.position)
+    return list(devices.values_list("pk", flat=True)[:limit])
+
+
+def _locked(operation: BulkOperation, *states: str) -> BulkOperation:
+    rows = BulkOperation.objects.select_for_update(of=("self",)).filter(pk=operation.pk)
+    row = first_or_raise(rows, NoSuchOperation)
+    if row.state not in states:
+        raise OperationStateConflict(f"The operation is {row.get_state_display()}.")
+    return row
+
+
+def _finish(row: BulkOperation, state: str, now: datetime) -> None:
+    row.state, row.ended_at = state, now
+    row.save(update_fields=["state", "ended_at"])
+    record(
+        [
+            BulkOperationEnded(
+                **_event_fields(row, now),
+                state=state,
+                done=row.done,
+                unchanged=row.unchanged,
+                refused=row.refused,
+            )
+        ]
+    )
+
+
+def _event_fields(row: BulkOperation, now: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": row.tenant_id,
+        "at": now,
+        "operation_id": str(row.pk),
+        "action": row.action,
+        "found": row.found,
+    }
