@@ -32,6 +32,7 @@ NAMES = (
     "push",
     "rollouts",
     "row_security",
+    "bulk",
     "imports",
     "million",
 )

@@ -87,7 +87,14 @@ class BulkResult(TenantOwned):
         UNCHANGED = "unchanged"
         REFUSED = "refused"
 
-    operation = models.ForeignKey(BulkOperation, on_delete=models.CASCADE, related_name="results")
+    # The constraints of `Meta` contain the foreign keys.
+    operation = models.ForeignKey(
+        BulkOperation,
+        on_delete=models.CASCADE,
+        related_name="results",
+        db_index=False,
+        db_constraint=False,
+    )
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )

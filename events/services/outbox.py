@@ -61,5 +61,5 @@ def _add_deliveries(rows: Sequence[Event]) -> None:
         for path in subscribers_of(row.name)
     ]
     if deliveries:
-        Delivery.objects.bulk_create(deliveries)
+        insert_many(deliveries)
         enqueue_on_commit("events.tasks.deliver_events")

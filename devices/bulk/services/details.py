@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.inserts import insert_many
+from django.db import connection
+
 from devices.bulk.actions import BulkAction, Done, EachDevice, Input, Outcome
 from devices.bulk.errors import InvalidParameters
 from devices.registry.errors import InvalidTag
@@ -17,6 +18,7 @@ from devices.registry.services.sites import find_site, require_site
 from devices.registry.services.tags import valid_names
 from events.domain_events import Changes
 from events.services.outbox import record
+from tenants.context import current_tenant_id
 
 Tags = dict[UUID, set[str]]
 
@@ -231,13 +233,16 @@ def _add(missing: Mapping[UUID, Collection[str]]) -> None:
         return
     Tag.objects.bulk_create([Tag(name=name) for name in names], ignore_conflicts=True)
     ids = dict(Tag.objects.filter(name__in=names).values_list("name", "pk"))
-    insert_many(
-        [
-            DeviceTag(device_id=device_id, tag_id=ids[name])
-            for device_id, tags in missing.items()
-            for name in tags
-        ]
-    )
+    rows = [(str(pk), ids[name]) for pk, tags in missing.items() for name in tags]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO devices_devicetag (tenant_id, device_id, tag_id)
+            SELECT %s, added.* FROM unnest(%s::uuid[], %s::bigint[]) AS added
+            ON CONFLICT (device_id, tag_id) DO NOTHING
+            """,
+            [current_tenant_id(), *map(list, zip(*rows, strict=True))],
+        )
 
 
 def _remove(

@@ -1,16 +1,16 @@
 """Preview, start, continue, cancel and undo bulk operations."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from core.errors import DomainError
-from core.inserts import insert_many
 from core.querysets import first_or_raise
 from core.tasks import enqueue_on_commit
 from devices.bulk.actions import BulkAction, Done, Outcome
@@ -198,18 +198,7 @@ def _process(row: BulkOperation, now: datetime) -> None:
     ids = _next_ids(row, min(action.batch, row.found - row.ended), now)
     if ids:
         results = _changed(row, action, ids, now)
-        insert_many(
-            [
-                BulkResult(
-                    operation=row,
-                    device_id=result.device_id,
-                    outcome=result.outcome,
-                    detail=result.detail,
-                    before=result.before,
-                )
-                for result in results
-            ]
-        )
+        _store(row, results)
         row.done += sum(result.outcome == Outcome.DONE for result in results)
         row.unchanged += sum(result.outcome == Outcome.UNCHANGED for result in results)
         row.refused += sum(result.outcome == Outcome.REFUSED for result in results)
@@ -219,10 +208,32 @@ def _process(row: BulkOperation, now: datetime) -> None:
         _finish(row, State.FINISHED, now)
 
 
+def _store(row: BulkOperation, results: list[Done]) -> None:
+    """Store the results of a batch with one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO bulk_bulkresult
+                (tenant_id, operation_id, device_id, outcome, detail, before)
+            SELECT %s, %s, result.*
+            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[]) AS result
+            """,
+            [
+                row.tenant_id,
+                row.pk,
+                [str(result.device_id) for result in results],
+                [str(result.outcome) for result in results],
+                [result.detail for result in results],
+                [None if item.before is None else json.dumps(item.before) for item in results],
+            ],
+        )
+
+
 def _changed(row: BulkOperation, action: BulkAction, ids: list[UUID], now: datetime) -> list[Done]:
     """Lock and change devices. Those that were retired meanwhile are refused."""
     locked = Device.objects.select_for_update(no_key=True, of=("self",)).order_by("pk")
-    devices = list(locked.filter(pk__in=ids).exclude(status=Device.Status.RETIRED))
+    locked = locked.filter(pk__in=ids).exclude(status=Device.Status.RETIRED)
+    devices = list(locked.only("tenant", "name", "status", "site", "quarantined_at"))
     if row.undoes_id is None:
         results = action.apply(devices, row.parameters, now=now)
     else:

@@ -219,7 +219,7 @@ def test_a_killed_worker_is_continued_where_it_stopped(
             assert operations.process_next_batch(now=now)
         assert counts(client, path) == ("running", 2, 0, 0)
         with (
-            patch.object(operations, "insert_many", side_effect=RuntimeError),
+            patch.object(operations, "_store", side_effect=RuntimeError),
             pytest.raises(RuntimeError),
         ):
             run(now)

@@ -291,8 +291,13 @@ class Tag(TenantOwned):
 class DeviceTag(TenantOwned):
     """The assignment of a tag to a device."""
 
-    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="device_tags")
-    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="device_tags")
+    # The constraints of `Meta` contain the foreign keys.
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="device_tags", db_constraint=False
+    )
+    tag = models.ForeignKey(
+        Tag, on_delete=models.CASCADE, related_name="device_tags", db_constraint=False
+    )
 
     class Meta(TenantOwned.Meta):
         ordering = ("tag__name",)
