@@ -1,8 +1,13 @@
 """Middleware for security headers and for the headers that proxies set."""
 
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 
 from provisioning.portal.live import push_server_origin
 from tenants.middleware import is_from_trusted_proxy
@@ -19,6 +24,17 @@ PAGE_POLICIES = (
     ("/admin/", f"{PAGE_POLICY} 'unsafe-eval'"),  # Alpine.js evaluates expressions
     ("/docs", PAGE_POLICY),
 )
+COMPRESSED_PATHS = ("/admin/", "/static/", "/docs", "/schema")
+COMPRESSIBLE = {
+    "application/json",
+    "application/vnd.oai.openapi+json",
+    "application/javascript",
+    "image/svg+xml",
+    "text/css",
+    "text/csv",
+    "text/html",
+    "text/javascript",
+}
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
@@ -68,10 +84,31 @@ class ContentPolicyMiddleware:
         return response
 
 
+class CompressionMiddleware(GZipMiddleware):
+    """Compress pages, static files and API documentation, also without nginx.
+
+    Responses of the API stay as they are: most are small, and devices ask for them very often.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> Any:
+        content_type = response.headers.get("Content-Type", "").partition(";")[0]
+        if content_type in COMPRESSIBLE and request.path_info.startswith(COMPRESSED_PATHS):
+            return super().process_response(request, response)
+        return response
+
+
+def _tiles_origin() -> str:
+    """Return the origin of the server of map tiles with a space before it, or nothing."""
+    address = urlsplit(settings.MAP_TILES_URL)
+    return f" {address.scheme}://{address.netloc}" if address.netloc else ""
+
+
 def policy_for(request: HttpRequest) -> str:
     """Return the content security policy for a request's path."""
     for prefix, policy in PAGE_POLICIES:
         if request.path_info.startswith(prefix):
-            stream = push_server_origin(request)
-            return policy.replace("connect-src 'self'", f"connect-src 'self'{stream}")
+            stream, tiles = push_server_origin(request), _tiles_origin()
+            return policy.replace("connect-src 'self'", f"connect-src 'self'{stream}").replace(
+                "img-src 'self'", f"img-src 'self'{tiles}"
+            )
     return API_POLICY

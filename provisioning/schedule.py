@@ -49,6 +49,10 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     "delete old bulk operations": ("devices.bulk.tasks.delete_old_bulk_operations", _hourly(45)),
     "run imports": ("devices.imports.tasks.run_imports", MINUTELY),
     "delete old imports": ("devices.imports.tasks.delete_old_imports", _daily(3, 5)),
+    "take scheduled screenshots": (
+        "devices.remote_control.tasks.take_scheduled_screenshots",
+        MINUTELY,
+    ),
     "expire commands and sessions": (
         "devices.remote_control.tasks.expire_commands_and_sessions",
         TEN_SECONDS,

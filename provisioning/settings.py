@@ -184,6 +184,7 @@ MIDDLEWARE = [
     "provisioning.headers.ProxyHeadersMiddleware",
     "provisioning.headers.RedirectStatusMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "provisioning.headers.CompressionMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "provisioning.headers.ContentPolicyMiddleware",
     "tenants.middleware.TenantMiddleware",
@@ -253,6 +254,13 @@ WHITENOISE_USE_FINDERS = True  # serve from the packages, without `collectstatic
 WHITENOISE_MAX_AGE = 86_400
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440  # bytes
 UNFOLD = portal.UNFOLD
+
+# --- Map of sites ---------------------------------------------------------------------
+
+# A server of map tiles, such as https://tiles.example.com/{z}/{x}/{y}.png. Without one, the map
+# shows the bundled coastlines and borders, and needs no other network.
+MAP_TILES_URL = env.text("MAP_TILES_URL", "")
+MAP_TILES_ATTRIBUTION = env.text("MAP_TILES_ATTRIBUTION", "")
 
 # --- Package files -------------------------------------------------------------------
 

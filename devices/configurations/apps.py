@@ -7,6 +7,7 @@ from devices.registry.extension_points import (
     device_replaced,
     device_retiring,
     site_deleting,
+    site_page,
 )
 from events.extension_points import subscribers
 
@@ -24,6 +25,7 @@ class ConfigurationsConfig(AppConfig):
         device_replaced.register("devices.configurations.services.replacement.copy_layer")
         site_deleting.register("devices.configurations.services.site_deletion.forget_site")
         device_page.register("devices.configurations.admin.device_panel.panel")
+        site_page.register("devices.configurations.admin.site_panel.panel")
         subscribers.register(
             "devices.configurations.services.subscribers.recalculate_after_tag_change"
         )

@@ -247,6 +247,9 @@ class Alert(TenantOwned):
         User, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     assignee = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    closed_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+    )
     closed_at = models.DateTimeField(null=True)
     closing = models.CharField(max_length=11, choices=Closing.choices, blank=True)
     settled_at = models.DateTimeField(null=True)

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 
+from devices.registry.extension_points import site_page
 from events.extension_points import device_names, devices_with_tag
 
 
@@ -8,5 +9,6 @@ class DevicesConfig(AppConfig):
     label = "devices"
 
     def ready(self) -> None:
+        site_page.register("devices.registry.admin.sites.panel", first=True)
         device_names.register("devices.registry.services.tags.device_names")
         devices_with_tag.register("devices.registry.services.tags.device_ids_with_tag")

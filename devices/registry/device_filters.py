@@ -160,10 +160,24 @@ def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
         raise InvalidFilter(dict.fromkeys(blank, BLANK))
     if conditions.get("status") == Device.Status.RETIRED:
         raise InvalidFilter({"status": "Retired devices cannot be selected."})
-    device_filter = DeviceFilter(data=dict(conditions), queryset=Device.objects.all())
+    return narrow(Device.objects.all(), conditions, now=now)
+
+
+def narrow(
+    devices: DeviceQuerySet, conditions: Mapping[str, str], *, now: datetime
+) -> DeviceQuerySet:
+    """Filter devices.
+
+    Args:
+        conditions: see `select`. All names are known.
+
+    Raises:
+        InvalidFilter: a value is not accepted.
+    """
+    device_filter = DeviceFilter(data=dict(conditions), queryset=devices)
     device_filter.now = now
     if not device_filter.is_valid():
         raise InvalidFilter({name: str(errors[0]) for name, errors in device_filter.errors.items()})
-    devices = device_filter.qs
-    assert isinstance(devices, DeviceQuerySet)
-    return devices
+    narrowed = device_filter.qs
+    assert isinstance(narrowed, DeviceQuerySet)
+    return narrowed

@@ -51,3 +51,6 @@ device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoi
 device_list_actions: ExtensionPoint[
     Callable[[HttpRequest], Sequence[tuple[str, str, Callable[..., HttpResponse | None]]]]
 ] = ExtensionPoint("actions of the device list")
+
+# A callback returns the HTML of a panel on the site's portal page, or "" for no panel.
+site_page: ExtensionPoint[Callable[[HttpRequest, Site], str]] = ExtensionPoint("site page")

@@ -1,7 +1,12 @@
 from django.apps import AppConfig
 
 from core.encryption import reencryption
-from devices.registry.extension_points import connect_response, device_page, device_retiring
+from devices.registry.extension_points import (
+    connect_response,
+    device_page,
+    device_retiring,
+    site_page,
+)
 
 
 class RemoteControlConfig(AppConfig):
@@ -19,3 +24,4 @@ class RemoteControlConfig(AppConfig):
             "devices.remote_control.services.retirement.end_control", first=True
         )
         device_page.register("devices.remote_control.admin.control_page.panel")
+        site_page.register("devices.remote_control.admin.site_panel.panel")

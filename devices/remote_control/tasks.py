@@ -11,6 +11,7 @@ from devices.remote_control.services import (
     bulk_commands,
     command_expiry,
     retention,
+    scheduled_screenshots,
     screenshots,
     sessions,
 )
@@ -54,6 +55,13 @@ def expire_commands_and_sessions() -> int:
             + bulk_commands.lapse_unconfirmed(now=now)
             + command_expiry.expire_overdue(now=now)
         )
+
+
+@shared_task(ignore_result=True)
+def take_scheduled_screenshots() -> int:
+    """Request the scheduled screenshots of this minute. Return their number."""
+    with every_tenant_scope():
+        return scheduled_screenshots.issue_due(now=clock.now())
 
 
 @shared_task(ignore_result=True)

@@ -16,6 +16,10 @@ from tenants.roles import role_in_current_tenant
 
 # Dotted path. It is imported when the URLs are built, because admin classes need the site.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"
+SCREENS_PAGE = "devices.remote_control.admin.screens_page.page"
+SCREENS_TAKE = "devices.remote_control.admin.screens_page.take"
+MAP_PAGE = "provisioning.portal.site_map.page"
+MAP_DATA = "provisioning.portal.site_map.data"
 
 
 class PortalSite(UnfoldAdminSite):
@@ -51,6 +55,14 @@ class PortalSite(UnfoldAdminSite):
                 name="password_reset_confirm",
             ),
             path("sessions/", self.admin_view(account_pages.sessions), name="sessions"),
+            path("sites/map/", self.admin_view(import_string(MAP_PAGE)), name="site_map"),
+            path("sites/map.json", self.admin_view(import_string(MAP_DATA)), name="site_map_data"),
+            path("screens/", self.admin_view(import_string(SCREENS_PAGE)), name="screens"),
+            path(
+                "screens/take/",
+                self.admin_view(import_string(SCREENS_TAKE)),
+                name="take_screenshots",
+            ),
             path("live/", self.admin_view(require_GET(live.stream)), name="live"),
             path("pair/", self.admin_view(import_string(PAIR_PAGE)), name="pair"),
             path(

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin, TabularInline
 
 from core.errors import DomainError
@@ -66,6 +67,11 @@ class PortalAdmin(DeclaredFiltersAdmin):
         """Save nothing for a `ServiceForm`, because the form has already called its service."""
         if not isinstance(form, ServiceForm):
             super().save_model(request, obj, form, change)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list. Its title is what it lists, as in the menu."""
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         queryset = visible_to(signed_in_user(request), self.model)

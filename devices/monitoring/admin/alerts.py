@@ -1,5 +1,6 @@
 """Portal pages that list, acknowledge, assign, comment on and close alerts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,6 +16,8 @@ from core.errors import DomainError
 from core.templatetags.portal import relative_time
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts
+from devices.registry.admin.filters import MAX_CHOICES
+from devices.registry.models import Device, Site
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PageAdmin,
@@ -22,11 +25,13 @@ from tenants.admin.base import (
     confirmed_action,
     results_page,
     run_for_each,
+    signed_in_user,
 )
 from tenants.admin.columns import choice_column, time_column
 from tenants.admin.export import ExportMixin
 from tenants.context import tenant_scope
 from tenants.models import Membership
+from tenants.roles import visible_to
 
 SEVERITIES = {"low": "default", "medium": "info", "high": "warning", "critical": "danger"}
 CLOSED_MESSAGE = "Closed. No new alert opens until the cause has gone and occurs again."
@@ -39,7 +44,17 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return Alert.Status.choices
+        return [
+            ("open", "Open, not acknowledged"),
+            ("acknowledged", "Acknowledged"),
+            ("closed", "Closed"),
+            ("all", "All"),
+        ]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Offer "Not closed", which is what the list shows first, instead of "All"."""
+        for place, choice in enumerate(super().choices(changelist)):
+            yield {**choice, "display": "Not closed"} if place == 0 else choice
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
@@ -49,7 +64,27 @@ class StatusFilter(admin.SimpleListFilter):
                 return queryset.filter(closed_at=None, acknowledged_at=None)
             case Alert.Status.ACKNOWLEDGED:
                 return queryset.filter(closed_at=None, acknowledged_at__isnull=False)
-        return queryset
+            case "all":
+                return queryset
+        return queryset.filter(closed_at=None)
+
+
+class SiteFilter(admin.SimpleListFilter):
+    """Filter alerts by the site of their device. The sites in it are included."""
+
+    title = "site"
+    parameter_name = "site"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        sites = visible_to(signed_in_user(request), Site).order_by("name")
+        return [(str(pk), name) for pk, name in sites.values_list("pk", "name")[:MAX_CHOICES]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if not value:
+            return queryset
+        devices: Any = visible_to(signed_in_user(request), Device)
+        return queryset.filter(device__in=devices.at_site(value))
 
 
 @admin.register(Alert)
@@ -60,13 +95,14 @@ class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
         "title",
         "severity_label",
         "device_link",
-        "state",
         "opened",
+        "state",
+        "site",
         "occurrences",
         "assignee",
     )
-    list_filter = (StatusFilter, "severity", "kind")
-    list_select_related = ("tenant", "device", "assignee", "rule")
+    list_filter = (StatusFilter, "severity", "kind", SiteFilter)
+    list_select_related = ("tenant", "device__site", "assignee", "rule", "closed_by")
     search_fields = ("title__istartswith",)
     search_help_text = "Beginning of the title"
     ordering = ("-opened_at", "-id")
@@ -80,6 +116,7 @@ class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
         ("opened_at", lambda row: row.opened_at),
         ("acknowledged_at", lambda row: row.acknowledged_at),
         ("closed_at", lambda row: row.closed_at),
+        ("closed_by", lambda row: row.closed_by),
         ("assignee", lambda row: row.assignee),
         ("occurrences", lambda row: row.occurrences),
     )
@@ -145,6 +182,10 @@ class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
         url = reverse("admin:devices_device_change", args=[alert.device_id])
         return format_html('<a href="{}">{}</a>', url, alert.device.name)
 
+    @admin.display(description="Site")
+    def site(self, alert: Alert) -> str:
+        return str((alert.device and alert.device.site) or "-")
+
     @admin.display(description="Rule")
     def rule_link(self, alert: Alert) -> str:
         if alert.rule is None:
@@ -177,6 +218,8 @@ class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
         if alert.closed_at is None:
             return "no"
         reason = alert.get_closing_display()
+        if alert.closed_by is not None:
+            reason = f"{reason}, {alert.closed_by.email}"
         return format_html("{}: {}", relative_time(alert.closed_at), reason)
 
     @admin.action(description="Acknowledge selected alerts", permissions=["manage"])

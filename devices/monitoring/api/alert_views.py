@@ -109,7 +109,7 @@ class CloseView(APIView):
 
 
 def with_users(queryset: QuerySet[Alert]) -> QuerySet[Alert]:
-    return queryset.select_related("acknowledged_by", "assignee")
+    return queryset.select_related("acknowledged_by", "assignee", "closed_by")
 
 
 def alert_data(alert_id: UUID) -> dict[str, Any]:

@@ -220,6 +220,12 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
         source="acknowledged_by.email", allow_null=True, default=None
     )
     assignee = serializers.CharField(source="assignee.email", allow_null=True, default=None)
+    closed_by = serializers.CharField(
+        source="closed_by.email",
+        allow_null=True,
+        default=None,
+        help_text="The member who closed the alert; null if its cause has gone.",
+    )
     closing = serializers.CharField(help_text="Reason for closing. Empty while the alert is open.")
     occurrences = serializers.IntegerField(
         help_text="How often the alert was open. If its cause returns soon, it is reopened."
@@ -244,6 +250,7 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
             "acknowledged_at",
             "acknowledged_by",
             "assignee",
+            "closed_by",
             "closed_at",
             "closing",
             "devices",

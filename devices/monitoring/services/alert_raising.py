@@ -23,6 +23,7 @@ BATCH = 5_000  # alerts in one transaction
 REOPENED_FIELDS = (
     "settled_at",
     "closed_at",
+    "closed_by",
     "closing",
     "reopened_at",
     "since",
@@ -117,6 +118,7 @@ def _cause(rule: MonitoringRule, violation: Violation) -> Cause:
 def _reopen(recurring: Sequence[tuple[Alert, Cause]], now: datetime) -> None:
     for alert, cause in recurring:
         alert.settled_at, alert.closed_at, alert.closing = None, None, ""
+        alert.closed_by = None
         alert.reopened_at, alert.since = now, cause.violation.since
         alert.value, alert.title = cause.violation.value, cause.title
         alert.occurrences += 1

@@ -82,8 +82,8 @@ def close(*, alert_id: UUID, now: datetime) -> Alert:
         AlertIsClosed: the alert is closed already.
     """
     alert = _lock_alert(alert_id)
-    alert.closed_at, alert.closing = now, Alert.Closing.BY_HAND
-    alert.save(update_fields=["closed_at", "closing"])
+    alert.closed_at, alert.closing, alert.closed_by = now, Alert.Closing.BY_HAND, _caller()
+    alert.save(update_fields=["closed_at", "closing", "closed_by"])
     record([closed_event(alert, Alert.Closing.BY_HAND, now)])
     return alert
 

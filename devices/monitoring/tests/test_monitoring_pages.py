@@ -135,6 +135,7 @@ def test_a_member_can_acknowledge_assign_comment_and_close_an_alert(
     alert.refresh_from_db()
     assert (alert.status, alert.assignee.email) == ("closed", assignee)
     assert alert.acknowledged_by is not None
+    assert alert.closed_by == alert.acknowledged_by
 
 
 @pytest.mark.parametrize("action", ["acknowledge", "assign", "comment", "close"])

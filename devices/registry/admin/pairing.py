@@ -21,6 +21,7 @@ from core.errors import DomainError
 from devices.registry.errors import PairingAlreadyDecided, PairingNotFound, TooManyPairings
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
+from devices.registry.services.sites import find_site
 from tenants.admin.base import signed_in_user
 from tenants.admin.forms import text_field
 from tenants.context import current_tenant_id, tenant_scope
@@ -57,6 +58,12 @@ class ApprovalForm(forms.Form):
         " it reports, or an identifier.",
     )
     tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
+    site = text_field(
+        "Site",
+        length=120,
+        help_text="Name of the site at which the device stands. If empty, a registered device"
+        " keeps its site.",
+    )
 
 
 @never_cache
@@ -116,7 +123,11 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
     try:
         with tenant_scope(data["tenant"].pk):
             device = pairing.approve(
-                pairing_id=row.pk, name=data["name"], tags=data["tags"].split(","), now=clock.now()
+                pairing_id=row.pk,
+                name=data["name"],
+                tags=data["tags"].split(","),
+                site=find_site(data["site"]) if data["site"] else None,
+                now=clock.now(),
             )
     except PairingAlreadyDecided as error:
         messages.error(request, str(error))

@@ -5,9 +5,11 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
@@ -16,14 +18,17 @@ from unfold.widgets import (
 )
 
 from core import clock
-from core.weekly_times import DAYS
+from core.weekly_times import DAYS, from_entries, state_at
+from devices.registry.extension_points import site_page
 from devices.registry.models import Device, Site
 from devices.registry.services import sites
 from tenants.admin.base import CascadeDeleteMixin, SingleDeleteAdmin
+from tenants.admin.export import ExportMixin
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 from tenants.context import tenant_scope
 
 HOURS = ("days", "from", "until")
+STATES = {"online": "Online", "offline": "Offline", "never_connected": "Never connected"}
 
 
 def _clock_field(label: str, help_text: str = "") -> forms.TimeField:
@@ -112,12 +117,48 @@ class SiteForm(ServiceForm):
         return sites.change(site=self.instance, now=clock.now(), opening_hours=hours, **data)
 
 
-@admin.register(Site)
-class SiteAdmin(CascadeDeleteMixin, SingleDeleteAdmin):
-    """The admin class of sites."""
+class PlaceFilter(admin.SimpleListFilter):
+    """Filter sites by whether they are on the map."""
 
-    list_display = ("name", "parent", "address", "time_zone", "contact", "devices")
+    title = "place on the map"
+    parameter_name = "place"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("known", "On the map"), ("missing", "No coordinates")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "known":
+                return queryset.filter(latitude__isnull=False)
+            case "missing":
+                return queryset.filter(latitude__isnull=True)
+        return queryset
+
+
+EXPORT_COLUMNS = (
+    ("id", lambda site: site.pk),
+    ("name", lambda site: site.name),
+    ("parent", lambda site: site.parent.name if site.parent else ""),
+    ("address", lambda site: site.address),
+    ("latitude", lambda site: site.latitude),
+    ("longitude", lambda site: site.longitude),
+    ("time_zone", lambda site: site.time_zone),
+    ("contact", lambda site: site.contact),
+    ("devices", lambda site: site.count or 0),
+    ("online", lambda site: site.online or 0),
+    ("never_connected", lambda site: site.never or 0),
+)
+
+
+@admin.register(Site)
+class SiteAdmin(CascadeDeleteMixin, SingleDeleteAdmin, ExportMixin):
+    """The admin class of sites. The page of a site shows its devices, alerts and screens."""
+
+    list_display = ("name", "devices", "address", "offline", "parent_name", "time_zone", "contact")
+    list_filter = (PlaceFilter,)
     list_select_related = ("tenant", "parent")
+    export_columns = EXPORT_COLUMNS
+    change_form_outer_before_template = "portal/site_panels.html"
     search_fields = ("name__icontains", "address__icontains")
     search_help_text = "Part of the name or the address"
     ordering = ("name", "id")
@@ -130,9 +171,29 @@ class SiteAdmin(CascadeDeleteMixin, SingleDeleteAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        devices = Device.every_tenant.not_retired().filter(site=OuterRef("pk"))
-        count = devices.order_by().values("site").annotate(count=Count("pk")).values("count")
-        return super().get_queryset(request).annotate(count=Subquery(count))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                count=_count(),
+                online=_count(status=Device.Status.ONLINE),
+                never=_count(status=Device.Status.OFFLINE, last_seen__isnull=True),
+            )
+        )
+
+    def export_rows(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.select_related("parent")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        site = self.get_object(request, object_id)
+        panels = []
+        if site is not None and self.has_view_permission(request, site):
+            with tenant_scope(site.tenant_id):
+                panels = [panel for render in site_page if (panel := render(request, site))]
+        context = {**(extra_context or {}), "panels": panels}
+        return super().change_view(request, object_id, form_url, context)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
@@ -142,5 +203,48 @@ class SiteAdmin(CascadeDeleteMixin, SingleDeleteAdmin):
     def devices(self, site: Any) -> str:
         if not site.count:
             return "0"
-        url = reverse("admin:devices_device_changelist")
-        return format_html('<a href="{}?site={}">{}</a>', url, site.pk, f"{site.count:,}")
+        return format_html(
+            '<a href="{}">{} of {} online</a>', _devices_url(site), site.online or 0, site.count
+        )
+
+    @admin.display(description="Offline")
+    def offline(self, site: Any) -> str:
+        gone = (site.count or 0) - (site.online or 0) - (site.never or 0)
+        parts = [f"{gone} offline"] if gone else []
+        if site.never:
+            parts.append(f"{site.never} never connected")
+        return ", ".join(parts) or "-"
+
+    @admin.display(description="In")
+    def parent_name(self, site: Any) -> str:
+        return str(site.parent or "-")
+
+
+def panel(request: HttpRequest, site: Site) -> SafeString:
+    """Render the devices of a site, and those at the sites in it, by state."""
+    counts = Device.objects.at_site(str(site.pk)).not_retired().counts_by_state()
+    url = _devices_url(site)
+    context = {
+        "site": site,
+        "total": sum(counts.values()),
+        "counts": [
+            (label, counts[state], f"{url}&status={state}") for state, label in STATES.items()
+        ],
+        "devices_url": url,
+        "opening": state_at(from_entries(site.opening_hours), site.time_zone or "UTC", clock.now())
+        if site.opening_hours
+        else None,
+        "hours": site.opening_hours,
+        "map_url": reverse("admin:site_map") if site.latitude is not None else "",
+    }
+    return render_to_string("portal/site_devices.html", context)
+
+
+def _count(**conditions: Any) -> Subquery:
+    """Return the number of the devices of a site that meet conditions."""
+    devices = Device.every_tenant.not_retired().filter(site=OuterRef("pk"), **conditions)
+    return Subquery(devices.order_by().values("site").annotate(count=Count("pk")).values("count"))
+
+
+def _devices_url(site: Site) -> str:
+    return f"{reverse('admin:devices_device_changelist')}?site={site.pk}"

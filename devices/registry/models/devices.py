@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils.functional import cached_property
 
 from devices.registry.identifiers import Identifier, fold, identifier_of
@@ -38,6 +38,16 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         Their `status` is `offline`.
         """
         return self.filter(status=Device.Status.OFFLINE, last_seen__isnull=True)
+
+    def counts_by_state(self) -> dict[str, int]:
+        """Return the numbers of devices that are online, offline and never connected."""
+        offline = Q(status=Device.Status.OFFLINE)
+        counts: dict[str, int] = self.order_by().aggregate(
+            online=Count("pk", filter=Q(status=Device.Status.ONLINE)),
+            offline=Count("pk", filter=offline & Q(last_seen__isnull=False)),
+            never_connected=Count("pk", filter=offline & Q(last_seen__isnull=True)),
+        )
+        return counts
 
     def quarantined(self) -> Self:
         return self.filter(quarantined_at__isnull=False)

@@ -32,9 +32,10 @@ from devices.registry.errors import (
 )
 from devices.registry.events import PairingApproved
 from devices.registry.identity import Verdict
-from devices.registry.models import Device, Pairing
+from devices.registry.models import Device, Pairing, Site
 from devices.registry.services import conflicts, device_details, registration
 from devices.registry.services.conflicts import IdentityNotDecided
+from devices.registry.services.device_details import UNCHANGED
 from devices.registry.services.identification import identify
 from devices.registry.services.registration import Registration
 from devices.registry.services.tags import tag_names
@@ -129,7 +130,14 @@ def find(user_code: str, *, now: datetime) -> Pairing:
     return pairing
 
 
-def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: datetime) -> Device:
+def approve(
+    *,
+    pairing_id: UUID,
+    name: str = "",
+    tags: Iterable[str] = (),
+    site: Site | None = None,
+    now: datetime,
+) -> Device:
     """Approve a pairing: register the device in the current tenant.
 
     The device fetches its token with the next poll. A device that the tenant has already
@@ -138,14 +146,16 @@ def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: 
     Args:
         name: the device's name; "" for the existing name of a registered device, or for the
             reported name of a new device.
+        site: where the device stands; None for the existing site of a registered device.
 
     Raises:
         PairingAlreadyDecided: the pairing was decided by somebody else or has expired.
+        InvalidSite: the site was deleted.
         IdentityUndecided: it is not certain which device it is. A member must decide first.
         InvalidTag: see `set_tags`.
     """
     try:
-        return _approve(pairing_id, name, tags, now)
+        return _approve(pairing_id, name, tags, site, now)
     except IdentityNotDecided as error:
         conflicts.request_decision(error, None, now=now)
         ids = [error.decision.device_id, *(item.holder for item in error.decision.contests)]
@@ -153,7 +163,9 @@ def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: 
 
 
 @transaction.atomic
-def _approve(pairing_id: UUID, name: str, tags: Iterable[str], now: datetime) -> Device:
+def _approve(
+    pairing_id: UUID, name: str, tags: Iterable[str], site: Site | None, now: datetime
+) -> Device:
     pairing = _lock_pending(pairing_id, now)
     report = report_of(pairing)
     identifiers, _ = report.usable_identifiers()
@@ -163,10 +175,14 @@ def _approve(pairing_id: UUID, name: str, tags: Iterable[str], now: datetime) ->
     if decision.device_id is not None:
         device = registration.get_not_retired_device(decision.device_id)
         tags = {*tag_names(device), *tags}
-        device_details.update(device=device, name=name or None, tags=tags, now=now)
+        device_details.update(
+            device=device, name=name or None, tags=tags, site=site or UNCHANGED, now=now
+        )
     else:
         report = replace(report, name=name or report.name)
-        device = registration.register_identified(report, decision.own, tags=tags, now=now)
+        device = registration.register_identified(
+            report, decision.own, tags=tags, site=site, now=now
+        )
     conflicts.record_conflicts(decision.contests, other=device, now=now)
     pairing.status = Pairing.Status.APPROVED
     pairing.tenant_id, pairing.device_id = current_tenant_id(), device.pk

@@ -9,7 +9,7 @@ from django.urls import path
 from unfold.decorators import display
 
 from core import clock
-from devices.remote_control.admin import bulk_pages, control_page
+from devices.remote_control.admin import bulk_pages, control_page, screens_page
 from devices.remote_control.admin.forms import PolicyForm
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.models import (
@@ -128,6 +128,13 @@ class SessionAdmin(ReadOnlyAdmin):
                 name="remote_control_screenshot",
             ),
         ]
+        urls.append(
+            path(
+                "screenshot/<uuid:screenshot_id>/thumbnail/",
+                view(screens_page.thumbnail),
+                name="remote_control_thumbnail",
+            )
+        )
         return [*urls, *super().get_urls()]
 
     @admin.display(description="Device")

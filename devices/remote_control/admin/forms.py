@@ -13,8 +13,8 @@ from unfold.widgets import (
 from core import clock
 from devices.remote_control.command_types import CHOICES, TYPES
 from devices.remote_control.models import RemoteControlPolicy
-from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS
-from devices.remote_control.services import policies
+from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS, SCREENSHOT_INTERVALS
+from devices.remote_control.services import policies, scheduled_screenshots
 from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 from tenants.admin.forms import ServiceForm, filter_field, tenant_field
 from tenants.models import User
@@ -45,9 +45,20 @@ class PolicyForm(ServiceForm):
         " member. Example: 50.",
     )
 
+    screenshot_minutes = forms.TypedChoiceField(
+        label="Scheduled screenshots",
+        choices=list(SCREENSHOT_INTERVALS.items()),
+        coerce=int,
+        initial=0,
+        widget=UnfoldAdminSelectWidget(choices=list(SCREENSHOT_INTERVALS.items())),
+        help_text=f"Of each online device, for the page Screens. An image has about"
+        f" {scheduled_screenshots.TYPICAL_KILOBYTES} KB, so 1,000 devices send"
+        f" {scheduled_screenshots.megabytes_per_hour(1000, 60):.0f} MB an hour if it is every hour.",
+    )
+
     class Meta:
         model = RemoteControlPolicy
-        fields = ("allowed_types", "blast_radius")
+        fields = ("allowed_types", "blast_radius", "screenshot_minutes")
 
     def call_service(self) -> RemoteControlPolicy:
         return policies.change(now=clock.now(), **self.cleaned_data)

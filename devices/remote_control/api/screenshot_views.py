@@ -26,7 +26,7 @@ class ScreenshotsView(ListAPIView[Screenshot]):
 
     def get_queryset(self) -> QuerySet[Screenshot]:
         device = get_device(self.kwargs["device_id"])
-        return Screenshot.objects.filter(device=device).defer("image")
+        return Screenshot.objects.filter(device=device).defer("image", "thumbnail")
 
 
 class ScreenshotView(APIView):

@@ -12,11 +12,13 @@ from core.rest.tolerant import TolerantSerializer
 from devices.registry.api.filters import DeviceFilterField
 from devices.remote_control.command_types import CHOICES, DEFAULT_ANSWER_TIMEOUT, MAX_WAIT, TYPES
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
+from devices.remote_control.models.policies import SCREENSHOT_INTERVALS
 from devices.remote_control.services import fetching
 from devices.remote_control.services.bulk_commands import CONFIRMATION_TIMEOUT
 from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 
 ANSWERS = [(status.value, status.label) for status in fetching.ANSWERS]
+SCREENSHOT_HELP = "Minutes between the scheduled screenshots of a device; 0 for none."
 WAIT_HELP = (
     "How long the command may wait for an offline device. The default is `waits_seconds` of"
     " the command type. Not accepted if `waits_seconds` of the type is null."
@@ -97,6 +99,12 @@ class PolicyFields(StrictSerializer):
         required=False,
         help_text="A bulk command to more devices than this must be confirmed by a second member.",
     )
+    screenshot_minutes = StrictIntegerField(
+        min_value=0,
+        max_value=max(SCREENSHOT_INTERVALS),
+        required=False,
+        help_text=f"{SCREENSHOT_HELP} One of {', '.join(map(str, SCREENSHOT_INTERVALS))}.",
+    )
 
 
 class PolicySerializer(serializers.Serializer[Any]):
@@ -106,6 +114,7 @@ class PolicySerializer(serializers.Serializer[Any]):
     blast_radius = serializers.IntegerField(
         help_text="A bulk command to more devices than this must be confirmed by a second member."
     )
+    screenshot_minutes = serializers.IntegerField(help_text=SCREENSHOT_HELP)
 
 
 class SessionSerializer(serializers.Serializer[Any]):

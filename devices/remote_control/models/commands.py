@@ -140,6 +140,7 @@ class Screenshot(TenantOwned):
     height = models.PositiveIntegerField()  # pixels
     size = models.PositiveIntegerField()  # bytes
     image = models.BinaryField()
+    thumbnail = models.BinaryField(null=True)  # JPEG; null for images of earlier versions
 
     class Meta(TenantOwned.Meta):
         ordering = ("-taken_at", "-id")

@@ -11,6 +11,13 @@ from devices.remote_control.command_types import CHOICES, TYPES
 from tenants.models import Role, TenantOwned
 
 DEFAULT_BLAST_RADIUS = 50  # devices
+SCREENSHOT_INTERVALS = {
+    0: "Off",
+    15: "Every 15 minutes",
+    60: "Every hour",
+    360: "Every 6 hours",
+    1440: "Every day",
+}
 
 
 def every_type() -> list[str]:
@@ -32,6 +39,8 @@ class RemoteControlPolicy(TenantOwned):
             "A bulk command to more devices than this must be confirmed by a second member."
         ),
     )
+    # Minutes between the scheduled screenshots of a device, one of `SCREENSHOT_INTERVALS`.
+    screenshot_minutes = models.PositiveSmallIntegerField(default=0, db_default=0)
     updated_at = models.DateTimeField()
 
     view_role = Role.VIEWER

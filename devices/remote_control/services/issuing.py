@@ -40,6 +40,7 @@ class CommandOrder:
     expires_at: datetime
     session: RemoteControlSession | None = None
     bulk: BulkCommand | None = None
+    is_scheduled: bool = False  # such a command has no event
 
 
 @transaction.atomic
@@ -118,7 +119,7 @@ def create_commands(order: CommandOrder, sequences: dict[UUID, int]) -> list[Com
         for device_id, sequence in sequences.items()
     )
     queues.recount(sequences)
-    if order.bulk is None and not order.type_.is_gesture:
+    if order.bulk is None and not order.type_.is_gesture and not order.is_scheduled:
         record(_issued_event(row) for row in rows)
     push_notifications.notify_commands(sequences)
     return rows

@@ -11,6 +11,7 @@ from devices.remote_control.command_types import TYPES
 from devices.remote_control.errors import InvalidPolicy
 from devices.remote_control.events import RemoteControlPolicyChanged
 from devices.remote_control.models import RemoteControlPolicy
+from devices.remote_control.models.policies import SCREENSHOT_INTERVALS
 from events.services.outbox import record
 from tenants.context import current_tenant_id
 
@@ -25,7 +26,11 @@ def of_tenant() -> RemoteControlPolicy:
 
 @transaction.atomic
 def change(
-    *, allowed_types: Collection[str] | None = None, blast_radius: int | None = None, now: datetime
+    *,
+    allowed_types: Collection[str] | None = None,
+    blast_radius: int | None = None,
+    screenshot_minutes: int | None = None,
+    now: datetime,
 ) -> RemoteControlPolicy:
     """Change the current tenant's policy.
 
@@ -33,9 +38,10 @@ def change(
         allowed_types: names of command types; None leaves them unchanged.
         blast_radius: devices that a bulk command may reach without confirmation by a
             second member; None leaves it unchanged.
+        screenshot_minutes: one of `SCREENSHOT_INTERVALS`; None leaves it unchanged.
 
     Raises:
-        InvalidPolicy: a type does not exist, or the blast radius is out of range.
+        InvalidPolicy: a type does not exist, or a number is out of range.
     """
     transaction_lock(f"remote control policy of {current_tenant_id()}")
     policy = of_tenant()
@@ -44,7 +50,13 @@ def change(
         if allowed_types is None
         else _sorted_types(allowed_types),
         "blast_radius": policy.blast_radius if blast_radius is None else blast_radius,
+        "screenshot_minutes": policy.screenshot_minutes
+        if screenshot_minutes is None
+        else screenshot_minutes,
     }
+    if values["screenshot_minutes"] not in SCREENSHOT_INTERVALS:
+        intervals = ", ".join(map(str, SCREENSHOT_INTERVALS))
+        raise InvalidPolicy(f"Must be one of {intervals}.", field="screenshot_minutes")
     if not 0 <= values["blast_radius"] <= MAX_BLAST_RADIUS:
         raise InvalidPolicy(
             f"The blast radius must be from 0 to {MAX_BLAST_RADIUS:,} devices.",

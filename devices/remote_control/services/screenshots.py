@@ -23,6 +23,7 @@ PURPOSE = "screenshot uploads"
 CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 MAX_BYTES = 2 * 1024 * 1024
 MAX_PIXELS = 4096 * 4096
+THUMBNAIL_SIZE = (360, 360)  # at most, in pixels; about 12 KB
 BATCH = 1000
 
 
@@ -33,6 +34,7 @@ class ImageInfo:
     content_type: str
     width: int
     height: int
+    thumbnail: bytes
 
 
 def upload_url(command: CommandHistory) -> str:
@@ -112,6 +114,7 @@ def _store(command: CommandHistory, image: ImageInfo, data: bytes, now: datetime
         height=image.height,
         size=len(data),
         image=data,
+        thumbnail=image.thumbnail,
     )
     row.delivered_at = row.delivered_at or now
     finish([row], Status.SUCCEEDED, result={"screenshot": str(screenshot.pk)}, now=now)
@@ -135,11 +138,20 @@ def inspect_image(data: bytes) -> ImageInfo:
                 raise InvalidImage(f"The image must have at most {MAX_PIXELS:,} pixels.")
             image.load()
             content_type = CONTENT_TYPES[str(image.format)]
-            return ImageInfo(content_type, image.width, image.height)
+            return ImageInfo(content_type, image.width, image.height, _thumbnail(image))
     except InvalidImage:
         raise
     except Exception as error:  # Pillow raises many types on broken images
         raise InvalidImage("The image must be a valid PNG, JPEG or WebP file.") from error
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    """Return a small JPEG of an image."""
+    small = image.convert("RGB")
+    small.thumbnail(THUMBNAIL_SIZE)
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=75)
+    return content.getvalue()
 
 
 def delete_old(*, before: datetime) -> int:

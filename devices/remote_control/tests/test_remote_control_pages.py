@@ -235,12 +235,13 @@ class TestPolicy:
         url = f"{PORTAL}/remotecontrolpolicy/"
         assert client.get(url)["Location"].endswith("/add/")
 
-        client.post(f"{url}add/", {"allowed_types": ["tap"], "blast_radius": 9})
+        fields = {"blast_radius": 9, "screenshot_minutes": "60"}
+        client.post(f"{url}add/", {**fields, "allowed_types": ["tap"]})
         row = RemoteControlPolicy.every_tenant.get()
-        client.post(f"{url}{row.pk}/change/", {"allowed_types": [], "blast_radius": 9})
+        client.post(f"{url}{row.pk}/change/", {**fields, "allowed_types": []})
 
         row.refresh_from_db()
-        assert (row.allowed_types, row.blast_radius) == ([], 9)
+        assert (row.allowed_types, row.blast_radius, row.screenshot_minutes) == ([], 9, 60)
         assert str(row.pk) in client.get(url)["Location"]
 
     def test_an_operator_reads_the_policy(self, tenant: Tenant, signed_in: SignedIn) -> None:
