@@ -22,6 +22,12 @@ devices_with_tag: ExtensionPoint[Callable[[str, Collection[UUID]], set[UUID]]] =
     "devices with a tag"
 )
 
+# A callback returns the ids of devices of any tenant whose name contains a text, at most as many
+# as the number says.
+devices_named: ExtensionPoint[Callable[[str, int], list[UUID]]] = ExtensionPoint(
+    "devices with a name"
+)
+
 # Deliveries written before release 2 contain the former path of their subscriber.
 FORMER_PATHS = {
     "certificates.receivers.revocation_destroys_the_key": (
@@ -84,3 +90,8 @@ def with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
     for lookup in devices_with_tag if device_ids else ():
         tagged |= lookup(tag, device_ids)
     return tagged
+
+
+def ids_of_devices_named(text: str, limit: int) -> list[UUID]:
+    """Return the ids of at most `limit` visible devices whose name contains the text."""
+    return [device_id for lookup in devices_named for device_id in lookup(text, limit)][:limit]

@@ -203,6 +203,12 @@ class DeviceCertificate(models.Model):
             models.Index(fields=("serial_number",), name="certificate_by_serial"),
             models.Index(fields=("public_key_digest",), name="certificate_by_key"),
             models.Index(
+                fields=("fingerprint",),
+                condition=~Q(fingerprint=""),
+                opclasses=("varchar_pattern_ops",),
+                name="certificate_by_fingerprint",
+            ),
+            models.Index(
                 fields=("not_after",),
                 condition=Q(status__in=("active", "superseded")),
                 name="certificate_monitor",

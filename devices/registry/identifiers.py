@@ -156,6 +156,21 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
+def end_of_mac_address(text: str) -> str | None:
+    """Return the last digits of a MAC address as it would end, such as `e:0f` for `E0F`.
+
+    Separators are ignored.
+
+    Returns:
+        None if the text is not 4 to 12 hexadecimal digits.
+    """
+    digits = re.sub(r"[-:.\s]", "", fold(text))
+    if not re.fullmatch(r"[0-9a-f]{4,12}", digits):
+        return None
+    pairs = [digits[max(end - 2, 0) : end] for end in range(len(digits), 0, -2)]
+    return ":".join(reversed(pairs))
+
+
 def mac_address(text: str) -> str:
     """Return a MAC address in lower case with colons.
 

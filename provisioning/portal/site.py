@@ -16,6 +16,7 @@ from tenants.roles import role_in_current_tenant
 
 # Dotted path. It is imported when the URLs are built, because admin classes need the site.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"
+SEARCH = "provisioning.portal.search.search"
 SCREENS_PAGE = "devices.remote_control.admin.screens_page.page"
 SCREENS_TAKE = "devices.remote_control.admin.screens_page.take"
 MAP_PAGE = "provisioning.portal.site_map.page"
@@ -57,6 +58,7 @@ class PortalSite(UnfoldAdminSite):
             path("sessions/", self.admin_view(account_pages.sessions), name="sessions"),
             path("sites/map/", self.admin_view(import_string(MAP_PAGE)), name="site_map"),
             path("sites/map.json", self.admin_view(import_string(MAP_DATA)), name="site_map_data"),
+            path("find/", self.admin_view(import_string(SEARCH)), name="find"),
             path("screens/", self.admin_view(import_string(SCREENS_PAGE)), name="screens"),
             path(
                 "screens/take/",

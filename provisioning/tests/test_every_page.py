@@ -95,6 +95,9 @@ PERSONAL = {  # pages that only show the signed-in user's own data
     "set-up-second-factor",
     "live",
     "sessions",
+    "find",
+    "screens",
+    "site_map",
 }
 WITH_A_LINK = {"invitation", "admin_password_reset", "password_reset_confirm"}  # no sign-in
 PERSONAL |= WITH_A_LINK

@@ -3,19 +3,24 @@
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Literal, Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import CharField, Count, Exists, OuterRef, Q
+from django.db.models.functions import Reverse
 from django.utils.functional import cached_property
 
-from devices.registry.identifiers import Identifier, fold, identifier_of
+from devices.registry.identifiers import Identifier, end_of_mac_address, fold, identifier_of
 from devices.registry.models.sites import Site
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
 from tenants.revisions import revision_of
+
+CharField.register_lookup(Reverse)  # `value__reverse__startswith`
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
@@ -86,15 +91,31 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def matching_text(self, text: str) -> Self:
         """Filter devices with a name that contains the text.
 
-        Devices with an identifier that starts with the text are included too.
+        Devices are included with an identifier that starts with the text, with a MAC address that
+        starts or ends with it in any notation, and with the text as their IP address.
 
         Case and surrounding whitespace are ignored.
         """
         text = text.strip()
-        identifiers = DeviceIdentifier.every_tenant.filter(
-            device=OuterRef("pk"), value__startswith=fold(text)
-        )
-        return self.filter(Q(name__icontains=text) | Exists(identifiers))
+        value = Q(value__startswith=fold(text))
+        if (end := end_of_mac_address(text)) is not None:
+            # The first digits with colons, and the last ones by an index of reversed values.
+            digits = end.replace(":", "")
+            start = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
+            value |= Q(kind="mac_address", value__startswith=start)
+            value |= Q(kind="mac_address", value__reverse__startswith=end[::-1])
+        identifiers = DeviceIdentifier.every_tenant.filter(value, device=OuterRef("pk"))
+        condition = Q(name__icontains=text) | Q(Exists(identifiers))
+        if (address := _address(text)) is not None:
+            condition |= Q(ip_address=address)
+        return self.filter(condition)
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
 
 
 class Device(TenantOwned):
@@ -266,6 +287,11 @@ class DeviceIdentifier(TenantOwned):
         indexes = (
             models.Index(
                 fields=("value",), opclasses=("varchar_pattern_ops",), name="identifier_begins_with"
+            ),
+            models.Index(
+                OpClass(Reverse("value"), name="text_pattern_ops"),
+                condition=Q(kind="mac_address"),
+                name="mac_address_ends_with",
             ),
         )
 

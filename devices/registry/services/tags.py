@@ -6,6 +6,7 @@ from uuid import UUID
 
 from devices.registry.errors import InvalidTag
 from devices.registry.models import Device, DeviceTag, Tag
+from tenants.context import current_tenant_id
 
 # No commas, no control characters, and at least one character that is not whitespace.
 TAG_PATTERN = r"[^,\x00-\x1f\x7f-\x9f]*[^\s,\x00-\x1f\x7f-\x9f][^,\x00-\x1f\x7f-\x9f]*"
@@ -21,6 +22,14 @@ def device_names(device_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the names of devices of any tenant, by id."""
     devices = Device.every_tenant.filter(pk__in=device_ids)
     return dict(devices.values_list("pk", "name"))
+
+
+def ids_of_devices_named(text: str, limit: int) -> list[UUID]:
+    """Return the ids of devices in the current scope whose name contains the text."""
+    tenant_id = current_tenant_id()
+    devices = Device.every_tenant.all() if tenant_id is None else Device.objects.all()
+    named = devices.filter(name__icontains=text).order_by("name", "pk")
+    return list(named.values_list("pk", flat=True)[:limit])
 
 
 def device_ids_with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:

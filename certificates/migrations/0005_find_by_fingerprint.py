@@ -1,0 +1,29 @@
+"""Find certificates by their fingerprint, or the beginning of it."""
+
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    """Certificates are issued meanwhile, so the table is not locked."""
+
+    atomic = False
+
+    dependencies = [("certificates", "0004_labels")]
+
+    operations = [
+        migrations.RunSQL(
+            # An interrupted attempt leaves an invalid index.
+            "DROP INDEX CONCURRENTLY IF EXISTS certificate_by_fingerprint",
+            migrations.RunSQL.noop,
+        ),
+        AddIndexConcurrently(
+            "devicecertificate",
+            models.Index(
+                condition=models.Q(("fingerprint", ""), _negated=True),
+                fields=["fingerprint"],
+                name="certificate_by_fingerprint",
+                opclasses=["varchar_pattern_ops"],
+            ),
+        ),
+    ]
