@@ -158,7 +158,11 @@ def second_factor_verified(request: HttpRequest, factor: str | None) -> bool:
 
 
 def memberships_of(user: User) -> list[Membership]:
-    """Return up to 100 memberships of a user, in all tenants."""
-    with every_tenant_scope():
-        memberships = Membership.every_tenant.filter(user_id=user.pk)
-        return list(memberships.select_related("tenant")[:100])
+    """Return up to 100 memberships of a user, in all tenants. They are kept on the user object."""
+    known: list[Membership] | None = getattr(user, "_memberships", None)
+    if known is None:
+        with every_tenant_scope():
+            memberships = Membership.every_tenant.filter(user_id=user.pk)
+            known = list(memberships.select_related("tenant")[:100])
+        setattr(user, "_memberships", known)  # noqa: B010 # no field of the model
+    return known

@@ -35,6 +35,7 @@ NAMES = (
     "bulk",
     "imports",
     "million",
+    "search",
 )
 # They take minutes each. Without them, the others take twenty together.
 LONG = ("renewal", "simulation", "security", "growth")

@@ -63,18 +63,18 @@ def main() -> None:
         ("search, nothing", "/devices?search=no-such-device", 150),
         ("overview", "/devices/stats/overview", 100),
     ):
-        _report(f"API {name}", partial(client.get, path), target)
+        report(f"API {name}", partial(client.get, path), target)
     list_url = "/admin/devices/device/"
     for name, query in (
         ("first page", ""),
         ("page 200", "?p=200"),
         ("page 10,000", "?p=10000"),
         ("offline", "?status=offline"),
-        ("of a model", "?model__icontains=X3"),
+        ("of a model", "?model=X3"),
         ("search", "?q=SN-TV-1234"),
     ):
-        _report(f"portal {name}", partial(portal_client.get, list_url + query), 400)
-    _report("portal overview", partial(portal_client.get, "/admin/"), 400)
+        report(f"portal {name}", partial(portal_client.get, list_url + query), 400)
+    report("portal overview", partial(portal_client.get, "/admin/"), 400)
 
 
 def _create_devices() -> Tenant:
@@ -121,7 +121,7 @@ def _ten_thousandth_page(client: Client) -> str:
     return url.replace("page_size=500", "page_size=1")
 
 
-def _report(name: str, function: Callable[[], Any], target: int) -> None:
+def report(name: str, function: Callable[[], Any], target: int) -> None:
     p50, p95 = _measure(function)
     mark = "" if p95 <= target else "  <-- over"
     print(f"{name}: p50 {p50:.0f} ms, p95 {p95:.0f} ms (target {target} ms){mark}")

@@ -1,6 +1,11 @@
 from django.apps import AppConfig
 
-from devices.registry.extension_points import certificate_named, connect_response, device_retiring
+from devices.registry.extension_points import (
+    certificate_named,
+    connect_response,
+    device_page,
+    device_retiring,
+)
 from events.extension_points import subscribers
 
 
@@ -8,6 +13,7 @@ class CertificatesConfig(AppConfig):
     name = "certificates"
 
     def ready(self) -> None:
+        device_page.register("certificates.admin.device_panel.panel")
         device_retiring.register(
             "certificates.services.subscribers.revoke_certificates_of_retired_device"
         )

@@ -16,7 +16,11 @@ M = TypeVar("M", bound=models.Model)
 def role_in_current_tenant(user: User) -> Role | None:
     """Return the user's role in the current tenant. It is cached on the user object."""
     tenant_id = current_tenant_id()
-    roles: dict[object, Role | None] = user.__dict__.setdefault("_roles", {})
+    # An attribute is the same one on `request.user`, which is a proxy of the user.
+    roles: dict[object, Role | None] | None = getattr(user, "_roles", None)
+    if roles is None:
+        roles = {}
+        setattr(user, "_roles", roles)  # noqa: B010 # no field of the model
     if tenant_id not in roles:
         membership = Membership.objects.filter(user_id=user.pk).first()
         roles[tenant_id] = Role(membership.role) if membership else None

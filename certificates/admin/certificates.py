@@ -4,12 +4,15 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
+from django.views.decorators.http import require_GET
 from unfold.decorators import action, display
 
+from certificates.admin import downloads
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import (
     CertificateManagementService,
@@ -21,7 +24,6 @@ from devices.registry.models import Device
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     ReadOnlyAdmin,
-    ReadOnlyInline,
     confirmation_page,
     confirmed_action,
     results_page,
@@ -84,6 +86,24 @@ class DeviceCertificateAdmin(ExportMixin, ReadOnlyAdmin):
         "pem_text",
     )
     readonly_fields = ("device_link", "findings", "pem_text")
+    change_form_outer_before_template = "portal/certificate_downloads.html"
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(require_GET(self.download))
+        name = "certificates_devicecertificate_download"
+        return [
+            path("<uuid:certificate_id>/<slug:form>/download/", view, name=name),
+            *super().get_urls(),
+        ]
+
+    def download(self, request: HttpRequest, certificate_id: UUID, form: str) -> HttpResponse:
+        """Return a certificate as a file: `pem`, `der`, or `chain` with those of its CAs."""
+        row = self.get_object(request, str(certificate_id))
+        if row is None or form not in downloads.FORMS:
+            raise Http404
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return downloads.response(row, form)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
         certificates = DeviceCertificate.objects.signed()
@@ -168,34 +188,9 @@ class DeviceCertificateAdmin(ExportMixin, ReadOnlyAdmin):
         return self.revoke_selected(request, selected)
 
 
-class CertificateInline(ReadOnlyInline):
-    """The certificates of a device, shown on the page of the device."""
-
-    model = DeviceCertificate
-    fk_name = "device"
-    fields = ("link", "status", "issued_at", "not_after")
-    readonly_fields = fields
-    verbose_name_plural = "Certificates"
-    ordering = ("-reserved_at",)
-
-    @admin.display(description="Serial number")
-    def link(self, row: DeviceCertificate) -> str:
-        address = reverse("admin:certificates_devicecertificate_change", args=[row.pk])
-        return format_html('<a href="{}">{}</a>', address, row.serial_number)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        certificates = DeviceCertificate.objects.signed()
-        return (
-            certificates
-            if signed_in_user(request).sees_every_tenant
-            else certificates.of_current_tenant()
-        )
-
-
 class DeviceWithCertificatesAdmin(DeviceAdmin):
-    """The device pages with a list of certificates and actions for certificates."""
+    """The device pages with actions for certificates."""
 
-    inlines = (*DeviceAdmin.inlines, CertificateInline)
     actions = (
         "issue_for_selected",
         "renew_for_selected",

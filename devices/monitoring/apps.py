@@ -1,7 +1,13 @@
 from django.apps import AppConfig
 
 from devices.metrics.extension_points import sample_stored
-from devices.registry.extension_points import device_page, device_replaced, site_deleting, site_page
+from devices.registry.extension_points import (
+    device_header,
+    device_page,
+    device_replaced,
+    site_deleting,
+    site_page,
+)
 from events.extension_points import subscribers
 
 
@@ -14,6 +20,7 @@ class MonitoringConfig(AppConfig):
         device_replaced.register("devices.monitoring.services.replacement.move_rules")
         site_deleting.register("devices.monitoring.services.site_deletion.forget_site")
         device_page.register("devices.monitoring.admin.device_panel.panel")
+        device_header.register("devices.monitoring.admin.device_panel.device_header")
         site_page.register("devices.monitoring.admin.site_panel.panel")
         subscribers.register(
             "devices.monitoring.services.subscribers.open_incident_for_fleet_silence"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.extension_points import ExtensionPoint
 
 if TYPE_CHECKING:  # apps.py imports this module before models can be imported
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
-    from typing import Any
     from uuid import UUID
 
     from django.http import HttpRequest, HttpResponse
 
     from devices.registry.models import Device, NextSteps, Site
+
+Panel = TypeVar("Panel", bound=Callable[..., Any])
 
 # A callback receives the device's id and the current time. It runs in the transaction that
 # retires the device. An error rolls the retirement back.
@@ -43,8 +45,36 @@ certificate_named: ExtensionPoint[Callable[[Device, str, datetime], None]] = Ext
     "certificate named at connect"
 )
 
-# A callback returns the HTML of a panel on the device's portal page, or "" for no panel.
+# A callback returns the HTML of a panel on the device's portal page, or "" for no panel. `on_tab`
+# says on which tab it is.
 device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint("device page")
+
+# A callback returns HTML for the header of the device's portal page, or "".
+device_header: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint(
+    "device page header"
+)
+
+_tabs: dict[Any, str] = {}
+
+
+def on_tab(name: str) -> Callable[[Panel], Panel]:
+    """Return a decorator that puts a panel of `device_page` on a tab.
+
+    Args:
+        name: a key of `devices.registry.admin.device_page.TABS`.
+    """
+
+    def declare(panel: Panel) -> Panel:
+        _tabs[panel] = name
+        return panel
+
+    return declare
+
+
+def tab_of(panel: Callable[..., Any]) -> str:
+    """Return the tab of a panel of `device_page`."""
+    return _tabs[panel]
+
 
 # A callback returns actions on selected devices of the portal's list, for the member of the
 # request: the name, the label, and a function as Django's admin calls it.

@@ -3,6 +3,7 @@ from django.apps import AppConfig
 from core.encryption import reencryption
 from devices.registry.extension_points import (
     connect_response,
+    device_header,
     device_page,
     device_retiring,
     site_page,
@@ -24,4 +25,5 @@ class RemoteControlConfig(AppConfig):
             "devices.remote_control.services.retirement.end_control", first=True
         )
         device_page.register("devices.remote_control.admin.control_page.panel")
+        device_header.register("devices.remote_control.admin.screens_page.device_header")
         site_page.register("devices.remote_control.admin.site_panel.panel")

@@ -94,15 +94,31 @@ def _by_id(user: User, text: str) -> Iterator[Group]:
 def _devices(user: User, text: str) -> Iterator[Group]:
     if not user.has_perm("devices.view_device"):
         return
-    devices: Any = visible_to(user, Device)
-    found = devices.matching_text(text).select_related("site").order_by("-registered_at", "-id")
-    rows = list(found[: PER_GROUP + 1])
+    rows = _device_rows(visible_to(user, Device), text)
     hits = [
         Hit(row.name, _joined(_state(row), row.model, row.site and row.site.name), _page(row))
         for row in rows[:PER_GROUP]
     ]
     more = _list("devices_device", q=text) if len(rows) > PER_GROUP else ""
     yield Group("Devices", hits, more)
+
+
+def _device_rows(devices: Any, text: str) -> list[Any]:
+    """Return one device more than a group shows.
+
+    The identifiers are found by an index. Only if they are too few, the names are searched, in
+    the index that orders the list by name. So no extension for the search of text is needed.
+    """
+    most = PER_GROUP + 1
+    ids = list(devices.with_identifier(text).values_list("pk", flat=True)[:most])
+    for more in (
+        devices.with_address(text),
+        devices.with_name(text).order_by("tenant", "name", "pk"),
+    ):
+        if len(ids) < most:
+            ids += [pk for pk in more.values_list("pk", flat=True)[:most] if pk not in ids]
+    found = devices.filter(pk__in=ids[:most]).select_related("site")
+    return sorted(found, key=lambda row: ids.index(row.pk))
 
 
 def _tags(user: User, text: str) -> Iterator[Group]:

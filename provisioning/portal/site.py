@@ -88,7 +88,8 @@ def tenant_label(request: HttpRequest) -> str:
     tenant_id = current_tenant_id()
     if tenant_id is None:
         return ""
-    tenant = Tenant.objects.get(pk=tenant_id)
+    known = {membership.tenant_id: membership.tenant for membership in memberships_of(user)}
+    tenant = known.get(tenant_id) or Tenant.objects.get(pk=tenant_id)
     role = role_in_current_tenant(user)
     shown = "Superuser" if user.is_superuser else role.label if role else ""
     return f"{tenant.name} · {shown}"

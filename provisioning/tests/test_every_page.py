@@ -267,6 +267,8 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     pattern = pattern.replace("<slug:tenant>/<slug:action>", f"{tenant}/retire")
     import_id = str(protected["imports.deviceimport"].pk)
     pattern = pattern.replace("<uuid:import_id>", import_id)
+    certificate_id = str(protected["certificates.devicecertificate"].pk)
+    pattern = pattern.replace("<uuid:certificate_id>/<slug:form>", f"{certificate_id}/pem")
     screenshot_id = str(protected["remote_control.commandhistory"].screenshot.pk)
     pattern = pattern.replace("<uuid:screenshot_id>", screenshot_id)
     pattern = pattern.replace("<int:number>", "1")

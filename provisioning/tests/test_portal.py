@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import connection
@@ -306,10 +307,53 @@ def test_the_buttons_of_a_certificate_page_require_a_confirmation(
 def test_a_device_page_shows_certificates_and_events(portal: SignIn, device: Device) -> None:
     row = certificate(device)
 
-    page = text(portal().get(f"{DEVICES}{device.pk}/change/"))
+    client, page = portal(), f"{DEVICES}{device.pk}/change/"
 
-    assert row.serial_number in page
-    assert "certificate.issued" in page
+    certificates = text(client.get(f"{page}?tab=certificates"))
+    assert row.serial_number in certificates
+    assert "certificate.issued" in text(client.get(f"{page}?tab=history"))
+
+
+@pytest.mark.parametrize("tab", ["", "?tab=metrics", "?tab=alerts", "?tab=history", "?tab=other"])
+def test_the_page_of_a_device_has_a_header_and_tabs(
+    portal: SignIn, device: Device, tab: str
+) -> None:
+    page = text(portal(Role.VIEWER).get(f"{DEVICES}{device.pk}/change/{tab}"))
+
+    assert "Never connected" in page
+    assert "No screenshot yet" in page
+    assert page.count('aria-current="page"') >= 1
+    for label in ("Overview", "Metrics", "Alerts", "Configuration", "Updates", "Certificates"):
+        assert f">{label}</a>" in page
+
+
+def test_the_first_view_of_a_device_needs_few_queries(portal: SignIn, device: Device) -> None:
+    client, page = portal(), f"{DEVICES}{device.pk}/change/"
+    certificate(device)
+    client.get(page)
+
+    with CaptureQueriesContext(connection) as queries:
+        response = client.get(page, headers={"Accept-Encoding": "gzip"})
+
+    statements = [query["sql"] for query in queries if "set_config" not in query["sql"]]
+    assert len(statements) <= 15, "\n".join(statements)
+    assert len(response.content) < 150_000
+
+
+@pytest.mark.parametrize("form", ["pem", "der", "chain"])
+def test_a_certificate_can_be_downloaded(portal: SignIn, device: Device, form: str) -> None:
+    row = certificate(device)
+
+    response = portal(Role.VIEWER).get(f"{CERTIFICATES}{row.pk}/{form}/download/")
+
+    assert row.serial_number in response["Content-Disposition"]
+    if form == "der":
+        found = [x509.load_der_x509_certificate(response.content)]
+    else:
+        found = x509.load_pem_x509_certificates(response.content)
+    assert f"{found[0].serial_number:x}" == row.serial_number
+    assert (len(found) > 1) == (form == "chain")
+    assert portal().get(f"{CERTIFICATES}{row.pk}/pkcs12/download/").status_code == 404
 
 
 def test_a_new_device_token_is_shown_once(portal: SignIn, device: Device) -> None:

@@ -92,6 +92,13 @@ class PortalAdmin(DeclaredFiltersAdmin):
             filters.insert(0, "tenant")
         return filters
 
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offer one button that saves. The page of a saved row is one click away."""
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         related = db_field.remote_field.model
         kwargs.setdefault("queryset", visible_to(signed_in_user(request), related))

@@ -14,9 +14,11 @@ from devices.configurations.documents import flatten
 from devices.configurations.services import device_configuration, layer_comparison
 from devices.configurations.services.device_configuration import ConfigurationStatus
 from devices.configurations.services.layer_comparison import Cell, Column, Row
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 
 
+@on_tab("configuration")
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Render the panel. Return an empty string if the user may not view configurations."""
     if not request.user.has_perm(VIEW):

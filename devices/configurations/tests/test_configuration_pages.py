@@ -219,7 +219,7 @@ def test_the_device_page_shows_desired_and_reported_values(
     with tenant_scope(device.tenant_id):
         version = version_of({"volume": 1, "locale": "de"})
         report(device=device, version=version, outcome="applied", now=now)
-    page = f"/admin/devices/device/{device.pk}/change/"
+    page = f"/admin/devices/device/{device.pk}/change/?tab=configuration"
     assert "applied</span>, reported" in text(operator.get(page))
     save_for_tag(tag, {"volume": 2}, now=now)
     assert "being recalculated" in text(operator.get(page))
@@ -241,7 +241,7 @@ def test_the_device_page_shows_the_reason_of_a_failure(
             reason="No mixer.",
             now=now,
         )
-    content = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
+    content = text(operator.get(f"/admin/devices/device/{device.pk}/change/?tab=configuration"))
     assert "The device could not apply the configuration: No mixer." in content
 
 
@@ -250,7 +250,7 @@ def test_the_device_page_shows_the_schedule_in_the_devices_time_zone(
 ) -> None:
     schedule = [{"days": ["monday"], "on": "00:00", "off": "00:00"}]
     save_for_device(device, {"schedule": schedule, "time_zone": "Asia/Tokyo"}, now=now)
-    content = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
+    content = text(operator.get(f"/admin/devices/device/{device.pk}/change/?tab=configuration"))
     assert "According to the schedule, the screen is" in content
     assert "Monday 00:00" in content or "Tuesday 00:00" in content
 

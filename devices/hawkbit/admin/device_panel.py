@@ -5,11 +5,13 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from devices.hawkbit.models import HawkbitAction, HawkbitTarget
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 
 VIEW = "updates.view_updatestatus"
 
 
+@on_tab("updates")
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Render the attributes of a device and its messages about the newest update, if any."""
     if not request.user.has_perm(VIEW):

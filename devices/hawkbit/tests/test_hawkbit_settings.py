@@ -123,7 +123,7 @@ def test_the_portal_shows_a_new_gateway_token_once(portal: Client, tenant: Tenan
 def test_the_page_of_a_device_shows_its_attributes(
     portal: Client, tenant: Tenant, device: Device
 ) -> None:
-    page = f"/t/{tenant.slug}/admin/devices/device/{device.pk}/change/"
+    page = f"/t/{tenant.slug}/admin/devices/device/{device.pk}/change/?tab=updates"
     assert "device-hawkbit" not in portal.get(page).content.decode()
     with tenant_scope(tenant.pk):
         HawkbitTarget.objects.create(

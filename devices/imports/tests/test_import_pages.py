@@ -160,7 +160,7 @@ class TestExport:
         with tenant_scope(foreign.pk):
             DeviceFactory.create(tenant=foreign, model="X96")
 
-        (row,) = exported(signed_in(acting, Role.VIEWER), f"{DEVICES}export/?model__icontains=X96")
+        (row,) = exported(signed_in(acting, Role.VIEWER), f"{DEVICES}export/?model=X96")
 
         shown = {name: row[name] for name in ("id", "name", "serial_number", "site", "tags")}
         assert shown == {

@@ -15,6 +15,7 @@ from devices.metrics.measures import MEASURE, Measure
 from devices.metrics.models import AbstractSample
 from devices.metrics.services import history
 from devices.metrics.services.history import Period
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
@@ -38,6 +39,7 @@ class Figure:
     text: str
 
 
+@on_tab("metrics")
 def panel(request: HttpRequest, device: Device) -> SafeString:
     """Render the device's metrics over the period in `?span=`: day, week or month."""
     span = request.GET.get("span", "day")

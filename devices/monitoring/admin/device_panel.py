@@ -2,16 +2,20 @@
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from devices.metrics.measures import MEASURE
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import rules
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 
 MAX_ALERTS = 10
 
 
+@on_tab("alerts")
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Render the device's alerts and rules, with the source of each threshold."""
     if not request.user.has_perm("monitoring.view_alert"):
@@ -45,3 +49,15 @@ def condition_text(rule: MonitoringRule, threshold: float) -> str:
             return f"configuration not applied for {threshold:g} min"
         case _:
             return f"certificate expires within {threshold:g} days"
+
+
+def device_header(request: HttpRequest, device: Device) -> SafeString | str:
+    """Render how many alerts of a device are open, if any."""
+    if not request.user.has_perm("monitoring.view_alert"):
+        return ""
+    count = Alert.objects.open().filter(device=device).count()
+    if not count:
+        return ""
+    url = f"{reverse('admin:devices_device_change', args=[device.pk])}?tab=alerts"
+    text = f"{count} open alert{'s' if count > 1 else ''}"
+    return format_html('<a class="portal-severity critical" href="{}">{}</a>', url, text)

@@ -174,7 +174,9 @@ def test_a_devices_page_shows_charts_of_its_samples(
     samples = every_five_minutes(now - timedelta(hours=2), [20, 30, 40])
     report(device, *samples, now=now)
 
-    response = portal(Role.VIEWER).get(f"/admin/devices/device/{device.pk}/change/?span={span}")
+    response = portal(Role.VIEWER).get(
+        f"/admin/devices/device/{device.pk}/change/?tab=metrics&span={span}"
+    )
 
     page = response.content.decode()
     assert page.count("<canvas data-chart") == 2  # CPU and connectivity
@@ -184,10 +186,11 @@ def test_a_devices_page_shows_charts_of_its_samples(
 def test_the_page_of_a_device_without_samples_and_alerts_says_so(
     portal: Portal, device: Device
 ) -> None:
-    page = portal().get(f"/admin/devices/device/{device.pk}/change/").content.decode()
+    page = f"/admin/devices/device/{device.pk}/change/"
 
-    assert "has not reported any metrics yet" in page
-    assert "This device has no alerts." in page
+    metrics = portal().get(f"{page}?tab=metrics").content.decode()
+    assert "has not reported any metrics yet" in metrics
+    assert "This device has no alerts." in portal().get(f"{page}?tab=alerts").content.decode()
 
 
 def test_the_dashboard_shows_open_alerts_most_severe_first(

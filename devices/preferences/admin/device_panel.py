@@ -17,6 +17,7 @@ from devices.preferences.admin.forms import format_value, parse_value
 from devices.preferences.models import Kind
 from devices.preferences.services import device_settings
 from devices.preferences.services.device_settings import Change, Setting
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
@@ -33,6 +34,7 @@ SOURCES = {
 }
 
 
+@on_tab("settings")
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Render the settings panel. Return an empty string for users without permission."""
     if not request.user.has_perm(VIEW):
@@ -71,7 +73,7 @@ def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
         else:
             result = {"success": "Saved. The device reads the setting at its next connect."}
     request.session[RESULT] = {"device": str(device.pk), "key": key, **result}
-    return redirect(f"{reverse('admin:devices_device_change', args=[device.pk])}#device-settings")
+    return redirect(f"{reverse('admin:devices_device_change', args=[device.pk])}?tab=settings")
 
 
 def _change(device: Device, key: str, fields: Any) -> Change:

@@ -132,7 +132,7 @@ class TestDevicesPage:
         """Define the preference `size`."""
 
     def page(self, device: Device) -> str:
-        return f"/admin/devices/device/{device.pk}/change/"
+        return f"/admin/devices/device/{device.pk}/change/?tab=settings"
 
     def write(self, client: Client, device: Device, **fields: Any) -> Any:
         data = {"key": "size", "version": "0", "value": "5", **fields}

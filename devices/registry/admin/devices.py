@@ -10,6 +10,7 @@ from unfold.decorators import action, display
 
 from core import clock
 from devices.registry import exports
+from devices.registry.admin.device_page import TabbedPage
 from devices.registry.admin.filters import (
     DriftFilter,
     ModelFilter,
@@ -23,13 +24,11 @@ from devices.registry.admin.quarantine import (
     QUARANTINE_DETAIL_ACTIONS,
     PendingDecisionFilter,
     QuarantineActions,
-    is_uuid,
 )
 from devices.registry.admin.replacement import ReplacementPage
-from devices.registry.extension_points import device_list_actions, device_page
+from devices.registry.extension_points import device_list_actions
 from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
 from devices.registry.services import credentials, retirement
-from events.models import Event
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     ReadOnlyInline,
@@ -42,10 +41,6 @@ from tenants.admin.base import (
 )
 from tenants.admin.columns import time_column
 from tenants.admin.export import ExportMixin
-from tenants.context import tenant_scope
-from tenants.roles import visible_to
-
-HISTORY_ROWS = 50
 
 
 class IdentifierInline(ReadOnlyInline):
@@ -56,7 +51,7 @@ class IdentifierInline(ReadOnlyInline):
 
 
 @admin.register(Device)
-class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
+class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
     """The admin class of devices. Services perform all changes. Retirement is permanent."""
 
     list_display = (
@@ -92,7 +87,6 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
         *QUARANTINE_DETAIL_ACTIONS,
     )
     change_form_outer_before_template = "portal/device_panels.html"
-    change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
         "status",
         "pending_decisions",
@@ -182,24 +176,6 @@ class DeviceAdmin(ReplacementPage, QuarantineActions, ExportMixin):
         if isinstance(obj, Device) and obj.status == Device.Status.RETIRED:
             return False
         return super().has_change_permission(request, obj)
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        history, panels = None, []
-        device = self.get_object(request, object_id) if is_uuid(object_id) else None
-        if device is not None and self.has_view_permission(request, device):
-            with tenant_scope(device.tenant_id):  # the superuser has no tenant
-                panels = [render(request, device) for render in device_page]
-        if request.user.has_perm("events.view_event") and is_uuid(object_id):
-            events = visible_to(signed_in_user(request), Event).filter(device_id=object_id)
-            history = list(events[:HISTORY_ROWS])
-        context = {**(extra_context or {}), "history": history, "panels": panels}
-        return super().change_view(request, object_id, form_url, context)
 
     @display(
         description="Status",

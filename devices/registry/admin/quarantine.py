@@ -22,9 +22,7 @@ from tenants.admin.base import (
     confirmed_action,
     results_page,
     run_for_each,
-    signed_in_user,
 )
-from tenants.roles import visible_to
 
 MAX_CONFLICTS = 5  # shown on the page of a device
 QUARANTINE_ACTIONS = ("quarantine_selected", "release_selected", "allow_selected", "deny_selected")
@@ -55,6 +53,13 @@ class QuarantineActions(PortalAdmin):
 
     @admin.display(description="Pending decisions")
     def pending_decisions(self, device: Device) -> str:
+        known: str | None = getattr(device, "_pending_decisions", None)
+        if known is None:  # the form asks several times
+            known = self._pending_decisions(device)
+            setattr(device, "_pending_decisions", known)  # noqa: B010 # no field of the model
+        return known
+
+    def _pending_decisions(self, device: Device) -> str:
         items = []
         if device.quarantined_at is not None:
             since = relative_time(device.quarantined_at)
@@ -147,21 +152,16 @@ class QuarantineActions(PortalAdmin):
         )
 
     def has_quarantine_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        devices = visible_to(signed_in_user(request), Device).filter(
-            quarantined_at=None, retired_at=None
-        )
-        return self._may_change(request) and _exists(devices, object_id)
+        device = self.get_object(request, str(object_id))
+        is_possible = device is not None and not device.quarantined_at and not device.retired_at
+        return is_possible and self._may_change(request)
 
     def has_release_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        devices = visible_to(signed_in_user(request), Device).exclude(quarantined_at=None)
-        return self._may_change(request) and _exists(devices, object_id)
+        device = self.get_object(request, str(object_id))
+        return device is not None and bool(device.quarantined_at) and self._may_change(request)
 
     def _may_change(self, request: HttpRequest) -> bool:
         return super().has_change_permission(request)
-
-
-def _exists(devices: QuerySet[Device], object_id: Any) -> bool:
-    return is_uuid(str(object_id)) and devices.filter(pk=object_id).exists()
 
 
 def is_uuid(text: str) -> bool:

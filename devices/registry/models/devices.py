@@ -97,18 +97,43 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         Case and surrounding whitespace are ignored.
         """
         text = text.strip()
-        value = Q(value__startswith=fold(text))
-        if (end := end_of_mac_address(text)) is not None:
-            # The first digits with colons, and the last ones by an index of reversed values.
-            digits = end.replace(":", "")
-            start = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
-            value |= Q(kind="mac_address", value__startswith=start)
-            value |= Q(kind="mac_address", value__reverse__startswith=end[::-1])
-        identifiers = DeviceIdentifier.every_tenant.filter(value, device=OuterRef("pk"))
-        condition = Q(name__icontains=text) | Q(Exists(identifiers))
-        if (address := _address(text)) is not None:
-            condition |= Q(ip_address=address)
-        return self.filter(condition)
+        return self.filter(
+            Q(name__icontains=text) | Q(Exists(_identifiers(text))) | _has_address(text)
+        )
+
+    def with_name(self, text: str) -> Self:
+        """Filter devices with a name that contains the text."""
+        return self.filter(name__icontains=text.strip())
+
+    def with_identifier(self, text: str) -> Self:
+        """Filter devices with an identifier that `matching_text` finds. It uses indexes only."""
+        ids = DeviceIdentifier.every_tenant.filter(_identifier_condition(text.strip()))
+        return self.filter(pk__in=ids.values("device"))
+
+    def with_address(self, text: str) -> Self:
+        """Filter devices with this IP address."""
+        return self.filter(_has_address(text.strip()))
+
+
+def _identifiers(text: str) -> "models.QuerySet[DeviceIdentifier]":
+    rows = DeviceIdentifier.every_tenant.filter(_identifier_condition(text))
+    return rows.filter(device=OuterRef("pk"))
+
+
+def _identifier_condition(text: str) -> Q:
+    condition = Q(value__startswith=fold(text))
+    if (end := end_of_mac_address(text)) is not None:
+        # The first digits with colons, and the last ones by an index of reversed values.
+        digits = end.replace(":", "")
+        start = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
+        condition |= Q(kind="mac_address", value__startswith=start)
+        condition |= Q(kind="mac_address", value__reverse__startswith=end[::-1])
+    return condition
+
+
+def _has_address(text: str) -> Q:
+    address = _address(text)
+    return Q(pk__in=()) if address is None else Q(ip_address=address)
 
 
 def _address(text: str) -> str | None:

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 
 from core import clock
 from core.errors import DomainError
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 from devices.remote_control.api.screenshot_views import image_response
 from devices.remote_control.api.views import command_or_404
@@ -55,6 +56,7 @@ KEYS = (
 )
 
 
+@on_tab("control")
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Return the HTML of the remote control panel: active session and latest commands."""
     if not request.user.has_perm(VIEW):

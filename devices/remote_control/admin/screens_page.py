@@ -11,8 +11,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
 from core import clock
@@ -216,3 +218,18 @@ def _url(filters: dict[str, str], number: int) -> str:
 
 def _is_uuid(text: str) -> bool:
     return device_filters.CANONICAL_UUID.fullmatch(text) is not None
+
+
+def device_header(request: HttpRequest, device: Device) -> SafeString | str:
+    """Render the last screenshot of a device, which leads to its control page."""
+    if not request.user.has_perm(VIEW) or device.status == Device.Status.RETIRED:
+        return ""
+    newest = Screenshot.objects.filter(device=device).values_list("pk", "taken_at")
+    row = newest.order_by("-taken_at", "-id").first()
+    context = {
+        "image": reverse("admin:remote_control_thumbnail", args=[row[0]]) if row else "",
+        "taken_at": row[1] if row else None,
+        "control_url": reverse("admin:remote_control_control", args=[device.pk]),
+        "may_manage": request.user.has_perm(MANAGE),
+    }
+    return render_to_string("portal/device_screen.html", context)

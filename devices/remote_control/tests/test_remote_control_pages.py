@@ -152,7 +152,7 @@ class TestControlPage:
             now = datetime.now(UTC)
             sessions.start(device=device, controller=controller, now=now)
 
-        page = signed_in().get(f"/admin/devices/device/{device.pk}/change/")
+        page = signed_in().get(f"/admin/devices/device/{device.pk}/change/?tab=control")
 
         assert f"{controller.email} controls this device" in page.content.decode()
 

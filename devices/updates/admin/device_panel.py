@@ -5,6 +5,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 from devices.updates.models import UpdateStatus
 
@@ -13,6 +14,7 @@ MAX_UPDATES = 5  # on the device's page
 COLOURS = {"completed": "good", "failed": "bad"}
 
 
+@on_tab("updates")
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Render the newest updates of a device.
 

@@ -289,7 +289,7 @@ def test_the_page_of_a_device_shows_its_updates(
     run_due_steps(moment)
     report_failure(rollout, device.pk, moment)
 
-    page = html(portal.get(f"/admin/devices/device/{device.pk}/change/"))
+    page = html(portal.get(f"/admin/devices/device/{device.pk}/change/?tab=updates"))
 
     assert "Software updates" in page
     assert "The disk is full." in page
