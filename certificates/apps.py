@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 
+from devices.bulk.extension_points import bulk_actions
 from devices.registry.extension_points import (
     certificate_named,
     connect_response,
@@ -13,6 +14,7 @@ class CertificatesConfig(AppConfig):
     name = "certificates"
 
     def ready(self) -> None:
+        bulk_actions.register("certificates.services.bulk_actions.actions")
         device_page.register("certificates.admin.device_panel.panel")
         device_retiring.register(
             "certificates.services.subscribers.revoke_certificates_of_retired_device"

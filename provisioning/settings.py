@@ -255,8 +255,6 @@ WHITENOISE_MAX_AGE = 86_400
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440  # bytes
 UNFOLD = portal.UNFOLD
 
-# --- Map of sites ---------------------------------------------------------------------
-
 # A server of map tiles, such as https://tiles.example.com/{z}/{x}/{y}.png. Without one, the map
 # shows the bundled coastlines and borders, and needs no other network.
 MAP_TILES_URL = env.text("MAP_TILES_URL", "")

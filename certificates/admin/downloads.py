@@ -1,6 +1,5 @@
 """Certificates as files."""
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.http import HttpResponse
 
@@ -24,9 +23,7 @@ def response(certificate: DeviceCertificate, form: str) -> HttpResponse:
     content_type, name = FORMS[form]
     match form:
         case "der":
-            content = x509.load_pem_x509_certificate(certificate.pem.encode()).public_bytes(
-                Encoding.DER
-            )
+            content = certificate.signed_certificate().public_bytes(Encoding.DER)
         case "chain":
             content = f"{certificate.pem}{chain_of(certificate.authority_key_id)}".encode()
         case _:

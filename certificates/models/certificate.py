@@ -137,6 +137,7 @@ class DeviceCertificate(models.Model):
     handover_until = models.DateTimeField(null=True)  # set if it has a successor
     key_delivered_at = models.DateTimeField(null=True)  # of a server-generated key
     renew_after = models.DateTimeField(null=True)  # no renewal attempt before then
+    renewal_requested_at = models.DateTimeField(null=True)  # by a member, for many devices
     renewal_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     revoked_at = models.DateTimeField(null=True)
     listed_at = models.DateTimeField(null=True)  # on all its revocation lists since then
@@ -207,6 +208,11 @@ class DeviceCertificate(models.Model):
                 condition=~Q(fingerprint=""),
                 opclasses=("varchar_pattern_ops",),
                 name="certificate_by_fingerprint",
+            ),
+            models.Index(
+                fields=("renewal_requested_at",),
+                condition=Q(renewal_requested_at__isnull=False),
+                name="certificate_to_renew",
             ),
             models.Index(
                 fields=("not_after",),

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from certificates.errors import AuthorityUnavailable
+from certificates.models import DeviceCertificate
 from certificates.services import renewal_campaigns
 from certificates.services.certificate_management import CertificateManagementService
 
@@ -20,9 +21,10 @@ log = logging.getLogger(__name__)
 def claim_due(service: CertificateManagementService, *, now: datetime) -> list[UUID]:
     """Claim the certificates to renew in this minute and return their ids.
 
-    Two groups of certificates are claimed:
+    Three groups of certificates are claimed:
     - at most `RENEWALS_PER_MINUTE` certificates that end within `AUTO_RENEWAL_DAYS`. Those
       that end first are claimed first. The backlog of an outage is renewed at this rate;
+    - at most as many whose renewal a member has requested;
     - the certificates that the running renewal campaigns renew now.
 
     A certificate that is not renewed is claimed again after a delay that doubles with
@@ -34,8 +36,20 @@ def claim_due(service: CertificateManagementService, *, now: datetime) -> list[U
         log.error("Certificates cannot be renewed: %s", error)
         return []
     due = _lease_due(now, settings.RENEWALS_PER_MINUTE)
+    requested = _lease_requested(now, settings.RENEWALS_PER_MINUTE)
     early = renewal_campaigns.advance(now=now)
-    return list(dict.fromkeys([*due, *early]))
+    return list(dict.fromkeys([*due, *requested, *early]))
+
+
+@transaction.atomic
+def _lease_requested(now: datetime, limit: int) -> list[UUID]:
+    """Claim certificates whose renewal was requested, once: a failed one is renewed when due."""
+    requested = DeviceCertificate.objects.filter(renewal_requested_at__isnull=False)
+    oldest = requested.order_by("renewal_requested_at").select_for_update(skip_locked=True)
+    ids = list(oldest.values_list("pk", flat=True)[:limit])
+    DeviceCertificate.objects.filter(pk__in=ids).update(renewal_requested_at=None)
+    renewable = DeviceCertificate.objects.active().filter(pk__in=ids, not_after__gt=now)
+    return list(renewable.filter(handover_until__isnull=True).values_list("pk", flat=True))
 
 
 @transaction.atomic

@@ -32,7 +32,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         " at [/docs/events](/docs/events), for programs at [/asyncapi](/asyncapi).\n\n"
         "Devices may use a client certificate (mTLS) instead of a `dev_` token."
     ),
-    "VERSION": "1.1.0",  # see docs/api-changelog.md
+    "VERSION": "1.2.0",  # see docs/api-changelog.md
     "SERVERS": [{"url": "/", "description": "The server that serves this document."}],
     "OAS_VERSION": "3.0.3",  # most generators of clients do not know all of 3.1
     "POSTPROCESSING_HOOKS": [

@@ -17,12 +17,14 @@ from certificates.pki import serials
 from core.errors import TakesTooLong
 from core.statement_limit import statement_limit
 from devices.monitoring.models import Alert
-from devices.registry.models import Device, Site, Tag
+from devices.registry import text_search
+from devices.registry.models import Device, DeviceIdentifier, Site, Tag
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.models import BulkCommand, CommandHistory
 from devices.updates.models import Deployment
 from events.event_classes import event_classes
 from tenants.admin.base import signed_in_user
+from tenants.context import current_tenant_id
 from tenants.models import User
 from tenants.roles import visible_to
 
@@ -106,19 +108,26 @@ def _devices(user: User, text: str) -> Iterator[Group]:
 def _device_rows(devices: Any, text: str) -> list[Any]:
     """Return one device more than a group shows.
 
-    The identifiers are found by an index. Only if they are too few, the names are searched, in
-    the index that orders the list by name. So no extension for the search of text is needed.
+    Identifiers in use are found by their index. Only if they are too few, the names are searched,
+    in the index that orders the list by name. So no extension for the search of text is needed.
     """
-    most = PER_GROUP + 1
-    ids = list(devices.with_identifier(text).values_list("pk", flat=True)[:most])
-    for more in (
-        devices.with_address(text),
-        devices.with_name(text).order_by("tenant", "name", "pk"),
-    ):
-        if len(ids) < most:
-            ids += [pk for pk in more.values_list("pk", flat=True)[:most] if pk not in ids]
-    found = devices.filter(pk__in=ids[:most]).select_related("site")
-    return sorted(found, key=lambda row: ids.index(row.pk))
+    most, ids = PER_GROUP + 1, list[UUID]()
+    identifiers = DeviceIdentifier.objects if current_tenant_id() else DeviceIdentifier.every_tenant
+    for condition in text_search.begins_with(text):
+        rows = identifiers.in_use().filter(condition).order_by()
+        ids += _more(ids, rows.values_list("device_id", flat=True), most)
+    named = devices.with_name(text).order_by("tenant", "name", "pk")
+    for found in (devices.with_address(text), named):
+        ids += _more(ids, found.values_list("pk", flat=True), most)
+    rows = devices.filter(pk__in=ids).select_related("site")
+    return sorted(rows, key=lambda row: ids.index(row.pk))
+
+
+def _more(ids: list[UUID], rows: Any, most: int) -> list[UUID]:
+    """Return further ids, unless there are enough."""
+    if len(ids) >= most:
+        return []
+    return [pk for pk in dict.fromkeys(rows[:most]) if pk not in ids][: most - len(ids)]
 
 
 def _tags(user: User, text: str) -> Iterator[Group]:

@@ -8,6 +8,9 @@ from unittest.mock import patch
 import pytest
 from rest_framework.test import APIClient
 
+from certificates.services import renewals
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.tests.issuance import issue_certificate
 from devices.bulk.actions import Outcome
 from devices.bulk.models import BulkOperation, BulkResult
 from devices.bulk.services import details, operations
@@ -324,3 +327,19 @@ def test_a_worker_runs_an_operation(
 
     wait_until(lambda: client.get(path).json()["state"] == "finished", timeout=60)
     assert all(tags(device) == ["a"] for device in fleet)
+
+
+def test_certificates_in_use_are_renewed_on_request(
+    fleet: list[Device], member: Member, now: datetime
+) -> None:
+    old = issue_certificate(fleet[0], now=now)
+    client = member()
+
+    path = started(client, "renew_certificates")
+    run(now)
+
+    assert counts(client, path) == ("finished", 1, 0, 4)
+    with every_tenant_scope():
+        service = CertificateManagementService()
+        assert renewals.claim_due(service, now=now) == [old.pk]
+        assert renewals.claim_due(service, now=now) == []

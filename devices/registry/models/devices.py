@@ -3,24 +3,20 @@
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Literal, Self
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import OpClass
 from django.db import models
-from django.db.models import CharField, Count, Exists, OuterRef, Q
-from django.db.models.functions import Reverse
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils.functional import cached_property
 
-from devices.registry.identifiers import Identifier, end_of_mac_address, fold, identifier_of
+from devices.registry.identifiers import Identifier, identifier_of
 from devices.registry.models.sites import Site
+from devices.registry.text_search import has_address, matches_identifier
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
 from tenants.revisions import revision_of
-
-CharField.register_lookup(Reverse)  # `value__reverse__startswith`
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
@@ -97,50 +93,18 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         Case and surrounding whitespace are ignored.
         """
         text = text.strip()
-        return self.filter(
-            Q(name__icontains=text) | Q(Exists(_identifiers(text))) | _has_address(text)
+        identifiers = DeviceIdentifier.every_tenant.filter(
+            matches_identifier(text), device=OuterRef("pk")
         )
+        return self.filter(Q(name__icontains=text) | Q(Exists(identifiers)) | has_address(text))
 
     def with_name(self, text: str) -> Self:
         """Filter devices with a name that contains the text."""
         return self.filter(name__icontains=text.strip())
 
-    def with_identifier(self, text: str) -> Self:
-        """Filter devices with an identifier that `matching_text` finds. It uses indexes only."""
-        ids = DeviceIdentifier.every_tenant.filter(_identifier_condition(text.strip()))
-        return self.filter(pk__in=ids.values("device"))
-
     def with_address(self, text: str) -> Self:
         """Filter devices with this IP address."""
-        return self.filter(_has_address(text.strip()))
-
-
-def _identifiers(text: str) -> "models.QuerySet[DeviceIdentifier]":
-    rows = DeviceIdentifier.every_tenant.filter(_identifier_condition(text))
-    return rows.filter(device=OuterRef("pk"))
-
-
-def _identifier_condition(text: str) -> Q:
-    condition = Q(value__startswith=fold(text))
-    if (end := end_of_mac_address(text)) is not None:
-        # The first digits with colons, and the last ones by an index of reversed values.
-        digits = end.replace(":", "")
-        start = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
-        condition |= Q(kind="mac_address", value__startswith=start)
-        condition |= Q(kind="mac_address", value__reverse__startswith=end[::-1])
-    return condition
-
-
-def _has_address(text: str) -> Q:
-    address = _address(text)
-    return Q(pk__in=()) if address is None else Q(ip_address=address)
-
-
-def _address(text: str) -> str | None:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return None
+        return self.filter(has_address(text.strip()))
 
 
 class Device(TenantOwned):
@@ -312,11 +276,6 @@ class DeviceIdentifier(TenantOwned):
         indexes = (
             models.Index(
                 fields=("value",), opclasses=("varchar_pattern_ops",), name="identifier_begins_with"
-            ),
-            models.Index(
-                OpClass(Reverse("value"), name="text_pattern_ops"),
-                condition=Q(kind="mac_address"),
-                name="mac_address_ends_with",
             ),
         )
 

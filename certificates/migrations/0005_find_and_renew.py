@@ -1,4 +1,4 @@
-"""Find certificates by their fingerprint, or the beginning of it."""
+"""Find certificates by their fingerprint, and renew those of many devices on request."""
 
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
@@ -12,6 +12,20 @@ class Migration(migrations.Migration):
     dependencies = [("certificates", "0004_labels")]
 
     operations = [
+        migrations.AddField(
+            "devicecertificate", "renewal_requested_at", models.DateTimeField(null=True)
+        ),
+        migrations.RunSQL(
+            "DROP INDEX CONCURRENTLY IF EXISTS certificate_to_renew", migrations.RunSQL.noop
+        ),
+        AddIndexConcurrently(
+            "devicecertificate",
+            models.Index(
+                condition=models.Q(("renewal_requested_at__isnull", False)),
+                fields=["renewal_requested_at"],
+                name="certificate_to_renew",
+            ),
+        ),
         migrations.RunSQL(
             # An interrupted attempt leaves an invalid index.
             "DROP INDEX CONCURRENTLY IF EXISTS certificate_by_fingerprint",
@@ -23,7 +37,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(("fingerprint", ""), _negated=True),
                 fields=["fingerprint"],
                 name="certificate_by_fingerprint",
-                opclasses=["varchar_pattern_ops"],
+                opclasses=("varchar_pattern_ops",),
             ),
         ),
     ]
