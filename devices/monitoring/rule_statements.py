@@ -58,7 +58,10 @@ RULES_OF_FORM = f"""
     AND {_HAS_OVERRIDES} = %(has_overrides)s
 """.format(**_TABLES)
 
-_IS_WATCHED = "device.status <> 'retired' AND device.quarantined_at IS NULL"
+# A device that has never connected raises no alerts.
+_IS_WATCHED = (
+    "device.status <> 'retired' AND device.quarantined_at IS NULL AND device.last_seen IS NOT NULL"
+)
 _DEVICES_IN_SCOPE = {
     Scope.ALL: "JOIN {devices} AS device ON device.tenant_id = rule.tenant_id",
     Scope.DEVICE: "JOIN {devices} AS device ON device.id = rule.device_id",

@@ -3,6 +3,7 @@
 import math
 import sys
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views import defaults
@@ -27,7 +28,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _in_portal(request):
-        return defaults.permission_denied(request, exception)
+        return _page(
+            request,
+            403,
+            "You may not do this",
+            "Your role in this tenant does not permit it. An admin or an owner of the tenant can"
+            " change your role under Settings, Members.",
+        ) or defaults.permission_denied(request, exception)
     return _error(
         403, "client_error", "permission_denied", "You do not have permission to do this."
     )
@@ -40,8 +47,22 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
         response["Retry-After"] = str(math.ceil(wait))
         return response
     if _in_portal(request):
-        return defaults.page_not_found(request, exception)
+        return _page(
+            request,
+            404,
+            "This page does not exist",
+            "It may have been deleted, or belong to another tenant. Press Ctrl+K to search.",
+        ) or defaults.page_not_found(request, exception)
     return _error(404, "client_error", "not_found", "This path does not exist.")
+
+
+def _page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse | None:
+    """Return a page with the menu of the portal; None if nobody is signed in."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or not admin.site.has_permission(request):
+        return None
+    context = {**admin.site.each_context(request), "title": title, "text": text}
+    return render(request, "portal/error.html", context, status=status)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -260,6 +260,9 @@ def test_the_device_list_can_be_filtered_by_drift(
 ) -> None:
     DeviceFactory.create(tenant=device.tenant, name="Converged")
     save_for_device(device, {"volume": 1}, now=now)
+    # A device that has never connected cannot know its configuration.
+    assert device.name not in text(operator.get("/admin/devices/device/?configuration=drifted"))
+    Device.every_tenant.update(last_seen=now)
     content = text(operator.get("/admin/devices/device/?configuration=drifted"))
     assert (device.name in content, "Converged" in content) == (True, False)
     content = text(operator.get("/admin/devices/device/?configuration=applied"))

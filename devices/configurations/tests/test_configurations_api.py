@@ -297,6 +297,7 @@ def test_devices_can_be_filtered_by_drift(
 ) -> None:
     other = DeviceFactory.create(tenant=device.tenant)
     save_for_device(device, {"volume": 5}, now=now)
+    Device.every_tenant.update(last_seen=now)
     for value, expected in (("true", device), ("false", other)):
         [result] = operator.get(f"/devices?drifted={value}").json()["results"]
         assert result["id"] == str(expected.pk)

@@ -230,6 +230,8 @@ def test_an_expiring_certificate_opens_an_alert_until_it_is_replaced(
         service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=moment)
 
     issue(now - timedelta(days=340))
+    assert evaluate(tenant, now) == EvaluationResult()  # it has never connected
+    Device.every_tenant.update(last_seen=now)
     assert evaluate(tenant, now) == EvaluationResult(opened=1)
     assert get_alert().title == "Expiring: expires in 25 days"
     issue(now)
@@ -363,6 +365,7 @@ def test_revoking_a_certificate_closes_its_alert(
     certificate = service.issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now - timedelta(days=340)
     )
+    Device.every_tenant.update(last_seen=now)
     evaluate(tenant, now)
     service.revoke_certificate(certificate, reason="superseded", now=now)
 

@@ -198,8 +198,8 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
     def configuration(self, device: Device) -> tuple[str, str] | str:
         steps = getattr(device, "next_steps", None)
         is_waiting = steps is not None and steps.configuration_waiting_since is not None
-        is_retired = device.status == Device.Status.RETIRED
-        return ("drifted", "Drifted") if is_waiting and not is_retired else "-"
+        counts = device.state not in ("retired", "never_connected")
+        return ("drifted", "Drifted") if is_waiting and counts else "-"
 
     seen = time_column("Last seen", "last_seen")
     registered = time_column("Registered", "registered_at", is_sortable=True)

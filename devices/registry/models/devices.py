@@ -74,15 +74,19 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.filter(site__in=Site.every_tenant.below(sites).values("pk"))
 
     def drifted(self) -> Self:
-        """Filter devices that have not applied their desired configuration."""
+        """Filter devices that have not applied their desired configuration.
+
+        A device that has never connected does not drift: it cannot know its configuration.
+        """
         waiting = NextSteps.every_tenant.filter(
             device=OuterRef("pk"), configuration_waiting_since__isnull=False
         )
-        return self.not_retired().filter(Exists(waiting))
+        return self.not_retired().exclude(last_seen=None).filter(Exists(waiting))
 
     def not_drifted(self) -> Self:
         """Filter devices that applied their desired configuration or have none."""
-        return self.exclude(next_steps__configuration_waiting_since__isnull=False)
+        waiting = Q(next_steps__configuration_waiting_since__isnull=False)
+        return self.exclude(waiting & Q(last_seen__isnull=False))
 
     def matching_text(self, text: str) -> Self:
         """Filter devices with a name that contains the text.
