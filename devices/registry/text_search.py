@@ -40,10 +40,16 @@ def begins_with(text: str) -> list[Q]:
 
 def has_address(text: str) -> Q:
     """Match devices with this IP address; none if the text is no address."""
+    return Q(ip_address=str(ip_address(text))) if is_address(text) else Q(pk__in=())
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address."""
     try:
-        return Q(ip_address=str(ip_address(text)))
+        ip_address(text)
     except ValueError:
-        return Q(pk__in=())
+        return False
+    return True
 
 
 def _range(start: str, kinds: tuple[str, ...]) -> Q:

@@ -22,6 +22,7 @@ from devices.monitoring.models import Alert
 from devices.registry.models import Device
 from events.models import Event
 from events.severity import Severity
+from provisioning.portal.first_steps import first_steps
 from tenants.admin.base import signed_in_user
 from tenants.context import current_tenant_id
 from tenants.models import User
@@ -43,8 +44,10 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         certificates = certificates.of_current_tenant()
     ending = certificates.expiring(now, timedelta(days=settings.RENEWAL_WARNING_DAYS))
     device_list = reverse("admin:devices_device_changelist")
+    fleet = _fleet(devices)
     return context | {
-        "fleet": _fleet(devices),
+        "fleet": fleet,
+        "first_steps": first_steps(user, fleet["total"]),
         "alerts": _alerts(visible_to(user, Alert)),
         "charts": _charts(now),
         "warning_days": settings.RENEWAL_WARNING_DAYS,

@@ -117,8 +117,9 @@ def _device_rows(devices: Any, text: str) -> list[Any]:
         rows = identifiers.in_use().filter(condition).order_by()
         ids += _more(ids, rows.values_list("device_id", flat=True), most)
     named = devices.with_name(text).order_by("tenant", "name", "pk")
-    for found in (devices.with_address(text), named):
-        ids += _more(ids, found.values_list("pk", flat=True), most)
+    # Each of the two reads all devices of the tenant in the worst case, so only one of them runs.
+    found = devices.with_address(text) if text_search.is_address(text) else named
+    ids += _more(ids, found.values_list("pk", flat=True), most)
     rows = devices.filter(pk__in=ids).select_related("site")
     return sorted(rows, key=lambda row: ids.index(row.pk))
 

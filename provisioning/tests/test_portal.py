@@ -20,6 +20,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device, DeviceIdentifier, EnrollmentToken
 from devices.registry.tests.factories import DeviceFactory, EnrollmentTokenFactory
 from events.models import Delivery, Event
+from events.tests.factories import ChannelFactory
 from tenants.admin import late_pages
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Membership, Role, Tenant, User
@@ -622,3 +623,32 @@ def test_a_list_shows_no_number_of_results_that_nobody_has_counted(
 
     for query in ("", "?status=offline"):
         assert "9999999999 results" not in text(portal().get(f"{DEVICES}{query}"))
+
+
+def test_an_empty_tenant_has_a_checklist_until_its_steps_are_done(
+    portal: SignIn, device: Device, now: datetime
+) -> None:
+    owner = portal(Role.OWNER)
+    page = text(owner.get("/admin/", follow=True))
+    assert "0 of 5 done" in page
+    assert "/admin/devices/enrollmenttoken/add/" in page
+    assert "First steps" not in text(portal(Role.VIEWER).get("/admin/", follow=True))
+
+    Device.every_tenant.update(last_seen=now)
+    certificate(device)
+    EnrollmentTokenFactory.create(tenant=device.tenant)
+    assert "4 of 5 done" in text(owner.get("/admin/", follow=True))  # others are members already
+    ChannelFactory.create(tenant=device.tenant)
+
+    assert "First steps" not in text(owner.get("/admin/", follow=True))
+
+
+def test_a_page_that_does_not_exist_is_shown_with_the_menu(portal: SignIn) -> None:
+    response = portal().get("/admin/no/such/page/")
+
+    assert response.status_code == 404
+    assert "This page does not exist" in response.content.decode()
+    assert "Overview</a>" in response.content.decode()
+    refused = portal(Role.VIEWER).get("/admin/devices/device/add/")
+    assert refused.status_code == 403
+    assert "Your role in this tenant does not permit it." in refused.content.decode()
