@@ -2,7 +2,7 @@
 document.addEventListener("DOMContentLoaded", async () => {
   const element = document.getElementById("site-map");
   if (!element) return;
-  const title = document.getElementById("map-title");
+  const title = document.querySelector("#map-title span");
   const STATES = ["none", "online", "offline", "alerts"];  // the worst state of a cluster wins
   const ANTARCTICA = "010";  // ISO 3166; its outline surrounds the pole
   const RELOAD = 60000;  // milliseconds

@@ -16,7 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
     element("span", {}, "Search"), element("kbd", {}, "Ctrl K"));
   header.append(button);
 
-  const dialog = element("dialog", { class: "portal-search", "aria-label": "Search" });
+  const dialog = element("dialog", { class: "portal-search", "aria-label": "Search Ctrl K" });
   const input = element("input", {
     type: "search", role: "combobox", "aria-expanded": "true", "aria-controls": "portal-hits",
     "aria-label": "Search", autocomplete: "off", spellcheck: "false",
