@@ -33,6 +33,12 @@ WEEKDAYS = [
     (7, "Sunday"),
 ]
 EMPTY_CHOICE = ("", "---------")
+WATCHED = [
+    ("metric", "A metric, such as CPU usage"),
+    ("silence", "Silence: a device has no contact"),
+    ("certificate", "A certificate that expires"),
+    ("drift", "A configuration that is not applied"),
+]
 
 
 def number(label: str, *, required: bool = False, **kwargs: Any) -> Any:
@@ -106,20 +112,17 @@ class RuleForm(SubjectForm):
 
     tenant = tenant_field()
     name = text_field("Name", required=True, length=120)
-    kind = choice("Kind", MonitoringRule.Kind.choices)
-    measure = choice("Metric", CHOICES, required=False, help_text="Required for rules on a metric.")
+    kind = choice("What is watched", WATCHED)
+    measure = choice("Metric", CHOICES, required=False)
     operator = choice(
-        "Operator",
-        MonitoringRule.Operator.choices,
-        required=False,
-        help_text="For rules on a metric. If empty, “above” is used.",
+        "is", MonitoringRule.Operator.choices, required=False, help_text="If empty: above."
     )
     threshold = number(
         "Threshold",
         required=True,
         help_text=(
-            "The unit depends on the kind: the unit of the metric, minutes of silence or drift,"
-            " or days until the certificate expires."
+            "Of a metric, in its unit. Otherwise minutes without contact or without the desired"
+            " configuration, or days until the certificate expires."
         ),
     )
     clear_threshold = number(
@@ -130,10 +133,9 @@ class RuleForm(SubjectForm):
         ),
     )
     lasting_minutes = minutes(
-        "Duration (minutes)",
+        "for (minutes)",
         help_text=(
-            "How long the threshold must be violated before an alert opens."
-            " If empty, it opens immediately."
+            "How long this must last before an alert opens. If empty, it opens immediately."
         ),
     )
     severity = choice("Severity", Severity.choices, initial=Severity.MEDIUM)
@@ -145,14 +147,10 @@ class RuleForm(SubjectForm):
         ),
     )
     escalation_severity = choice("Escalation severity", Severity.choices, required=False)
-    scope = choice("Scope", MonitoringRule.Scope.choices)
-    site_name = text_field(
-        "Site", length=120, help_text="Name. Required for the scope “Devices at a site”."
-    )
-    tag_name = text_field("Tag", help_text="Required for the scope “Devices with a tag”.")
-    device_id = text_field(
-        "Device", length=120, help_text="ID or name. Required for the scope “One device”."
-    )
+    scope = choice("Devices", MonitoringRule.Scope.choices)
+    site_name = text_field("Site", length=120, help_text="Name of the site.")
+    tag_name = text_field("Tag")
+    device_id = text_field("Device", length=120, help_text="Id or name of the device.")
     cool_down_minutes = minutes(
         "Cool-down (minutes)",
         help_text=("Time after an alert closes in which no new alert opens for the device."),
@@ -190,7 +188,12 @@ class RuleForm(SubjectForm):
         "Time zone", required=True, initial="UTC", help_text="For example Europe/Berlin."
     )
     is_enabled = forms.BooleanField(
-        label="Enabled", required=False, initial=True, widget=UnfoldBooleanSwitchWidget()
+        label="Enabled",
+        required=False,
+        initial=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="A new rule starts switched off. Look at its back-test below before you switch"
+        " it on.",
     )
 
     class Meta:

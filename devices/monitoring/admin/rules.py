@@ -1,13 +1,17 @@
 """Portal pages of rules, their back-tests and their overrides."""
 
-from typing import Any
-from uuid import UUID
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import path
+from django.views.decorators.http import require_POST
 from unfold.decorators import action, display
 
 from core import clock
@@ -68,18 +72,58 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     actions: Any = ("switch_on", "switch_off")
     actions_detail: Any = ("back_test",)
     service_form = RuleForm
-    alert_fields = (
-        "severity",
-        ("clear_threshold", "lasting_minutes"),
-        ("escalation_threshold", "escalation_severity"),
-        ("cool_down_minutes", "no_data"),
-    )
+    change_form_after_template = "portal/rule_preview.html"
+    # The form reads as a sentence: when something lasts on some devices, raise an alert.
     fieldsets: Any = (
-        (None, {"fields": ("name", "kind", ("measure", "operator"), "threshold", "is_enabled")}),
-        ("Opening and closing alerts", {"fields": alert_fields}),
-        ("Devices", {"fields": ("scope", ("site_name", "tag_name", "device_id"))}),
-        ("Alert hours", {"fields": ("weekdays", ("opens_at", "closes_at"), "time_zone")}),
+        (None, {"fields": ("name",)}),
+        ("When", {"fields": ("kind", ("measure", "operator"), ("threshold", "lasting_minutes"))}),
+        ("On", {"fields": ("scope", "site_name", "tag_name", "device_id")}),
+        ("Raise", {"fields": ("severity", "is_enabled")}),
+        (
+            "More: close later, escalate, alert hours",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    ("clear_threshold", "cool_down_minutes"),
+                    ("escalation_threshold", "escalation_severity"),
+                    "no_data",
+                    "weekdays",
+                    ("opens_at", "closes_at"),
+                    "time_zone",
+                ),
+            },
+        ),
     )
+    conditional_fields: ClassVar = {
+        "measure": "kind == 'metric'",
+        "operator": "kind == 'metric'",
+        "no_data": "kind == 'metric'",
+        "site_name": "scope == 'site'",
+        "tag_name": "scope == 'tag'",
+        "device_id": "scope == 'device'",
+    }
+
+    class Media:
+        js = ("portal/rule.js",)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(require_POST(self.preview))
+        return [path("preview/", view, name="monitoring_rule_preview"), *super().get_urls()]
+
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """Back-test the rule of a form that is not saved. Return HTML for the form's page."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        with transaction.atomic():
+            form = RuleForm.for_user(signed_in_user(request))(_preview_data(request))
+            context: dict[str, Any] = {"errors": _errors(form)}
+            if form.is_valid():
+                rule = form.instance
+                with tenant_scope(rule.tenant_id):
+                    result = back_testing.back_test(rule, days=7, now=clock.now())
+                context |= {"result": result, "condition": condition_text(rule, rule.threshold)}
+            transaction.set_rollback(True)  # the form has saved the rule
+        return TemplateResponse(request, "portal/rule_preview_result.html", context).render()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return _not_archived(super().get_queryset(request))
@@ -160,6 +204,21 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
             "spans": BACK_TEST_DAYS,
         }
         return TemplateResponse(request, "portal/back_test.html", context)
+
+
+def _preview_data(request: HttpRequest) -> QueryDict:
+    """Return the data of a form, under a name that no rule has."""
+    data = request.POST.copy()
+    data["name"] = f"{data.get('name', '')[:60]} {uuid4()}"
+    return data
+
+
+def _errors(form: Any) -> list[str]:
+    return [
+        f"{form.fields[name].label}: {sentence}" if name in form.fields else sentence
+        for name, sentences in form.errors.items()
+        for sentence in sentences
+    ]
 
 
 @admin.register(RuleOverride)

@@ -14,6 +14,7 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.registry.models import Device
 from devices.registry.tests.factories import TagFactory
+from events.models import Event
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
@@ -46,6 +47,32 @@ def portal(tenant: Tenant) -> Portal:
         return client
 
     return log_in
+
+
+def test_a_rule_is_back_tested_before_it_is_saved(
+    portal: Portal, tenant: Tenant, device: Device
+) -> None:
+    now = timezone.now()
+    start = now - timedelta(hours=3)
+    report(device, *every_five_minutes(start, [95.0] * 20, "temperature"), now=now)
+    rule = {**RULE, "lasting_minutes": "", "weekdays": ["1", "2", "3", "4", "5", "6", "7"]}
+    rule |= {"opens_at": "", "closes_at": ""}
+
+    page = portal().post(f"{RULES}preview/", rule).content.decode()
+
+    assert "this rule would have opened 1 alert on 1 device" in page
+    assert device.name in page
+    assert not MonitoringRule.every_tenant.exists()
+    assert not Event.every_tenant.filter(name__startswith="rule.").exists()
+    faulty = portal().post(f"{RULES}preview/", {**rule, "threshold": "hot"}).content.decode()
+    assert "Threshold: Enter a number." in faulty
+    assert portal(Role.VIEWER).post(f"{RULES}preview/", rule).status_code == 403
+
+
+def test_a_new_rule_starts_switched_off(portal: Portal) -> None:
+    form = portal().get(f"{RULES}add/").context["adminform"].form
+
+    assert form["is_enabled"].value() is False
 
 
 def test_a_rule_can_be_created_and_changed(portal: Portal) -> None:
