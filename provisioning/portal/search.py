@@ -31,6 +31,7 @@ from tenants.roles import visible_to
 MAX_LENGTH = 120  # characters of a search
 MIN_LENGTH = 2
 PER_GROUP = 6
+MAX_SUGGESTIONS = 20
 MAX_SECONDS = 2.0  # for a statement
 MIN_FINGERPRINT = 8  # hexadecimal digits; fewer are rather a name or the end of a MAC address
 # Objects that are found by their id, and the permissions to see them.
@@ -77,6 +78,20 @@ def search(request: HttpRequest) -> JsonResponse:
         except TakesTooLong:
             note = "Not everything was searched, because it takes too long. Enter more characters."
     return JsonResponse({"groups": [asdict(group) for group in groups], "note": note})
+
+
+@require_GET
+@never_cache
+def suggest(request: HttpRequest) -> JsonResponse:
+    """Return the first names of sites or tags that contain a text, as JSON for `suggest.js`."""
+    text = request.GET.get("q", "").replace("\x00", "").strip()[:MAX_LENGTH]
+    model = {"site": Site, "tag": Tag}.get(request.GET.get("kind", ""))
+    user = signed_in_user(request)
+    if model is None or not user.has_perm(f"devices.view_{model._meta.model_name}"):
+        return JsonResponse({"names": []})
+    rows: Any = visible_to(user, model)
+    names = rows.filter(name__icontains=text).order_by("name").values_list("name", flat=True)
+    return JsonResponse({"names": list(names.distinct()[:MAX_SUGGESTIONS])})
 
 
 def _by_id(user: User, text: str) -> Iterator[Group]:

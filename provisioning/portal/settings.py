@@ -22,6 +22,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("portal/skip.js"),
         lambda request: static("portal/live.js"),
         lambda request: static("portal/search.js"),
+        lambda request: static("portal/suggest.js"),
         lambda request: static("portal/vendor/chartjs-adapter-date-fns-3.0.0.min.js"),
         lambda request: static("portal/charts.js"),
     ],

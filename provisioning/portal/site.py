@@ -17,6 +17,7 @@ from tenants.roles import role_in_current_tenant
 # Dotted path. It is imported when the URLs are built, because admin classes need the site.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"
 SEARCH = "provisioning.portal.search.search"
+SUGGEST = "provisioning.portal.search.suggest"
 SCREENS_PAGE = "devices.remote_control.admin.screens_page.page"
 SCREENS_TAKE = "devices.remote_control.admin.screens_page.take"
 MAP_PAGE = "provisioning.portal.site_map.page"
@@ -58,6 +59,7 @@ class PortalSite(UnfoldAdminSite):
             path("sessions/", self.admin_view(account_pages.sessions), name="sessions"),
             path("sites/map/", self.admin_view(import_string(MAP_PAGE)), name="site_map"),
             path("sites/map.json", self.admin_view(import_string(MAP_DATA)), name="site_map_data"),
+            path("suggest/", self.admin_view(import_string(SUGGEST)), name="suggest"),
             path("find/", self.admin_view(import_string(SEARCH)), name="find"),
             path("screens/", self.admin_view(import_string(SCREENS_PAGE)), name="screens"),
             path(

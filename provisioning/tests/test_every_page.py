@@ -96,6 +96,7 @@ PERSONAL = {  # pages that only show the signed-in user's own data
     "live",
     "sessions",
     "find",
+    "suggest",
     "screens",
     "site_map",
 }

@@ -164,3 +164,15 @@ def test_events_are_filtered_by_device_person_and_time(
     assert rows("at_from_0=2000-01-01&at_from_1=00:00:00") >= 1
     assert rows("at_from_0=2999-01-01&at_from_1=00:00:00") == 0
     assert "Renamed</a>" in client.get(events).content.decode()
+
+
+def test_names_of_sites_and_tags_are_suggested(client: Client, lobby: Device) -> None:
+    def names(kind: str, text: str) -> list[str]:
+        names: list[str] = client.get("/admin/suggest/", {"kind": kind, "q": text}).json()["names"]
+        return names
+
+    SiteFactory.create(name="Berlin of another tenant")
+    assert names("site", "berl") == ["Berlin Mitte"]
+    assert names("tag", "o") == ["ground floor", "window"]
+    assert names("tag", "") == ["ground floor", "window"]
+    assert names("device", "lobby") == []

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from devices.bulk.actions import BulkAction
 from tenants.admin.forms import text_field
@@ -34,15 +33,12 @@ class NewOperationForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.action = action
         for item in action.inputs:
-            field = text_field(
+            self.fields[item.name] = text_field(
                 item.label,
                 required=item.kind == "tags",
                 length=1300 if item.kind == "tags" else 120,
                 help_text=item.help_text,
             )
-            if item.kind == "site":
-                field.widget = UnfoldAdminTextInputWidget(attrs={"list": "bulk-sites"})
-            self.fields[item.name] = field
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the action."""

@@ -19,7 +19,6 @@ from devices.bulk.admin.forms import NewOperationForm
 from devices.bulk.catalog import action_named
 from devices.bulk.models import BulkOperation, BulkResult
 from devices.bulk.services import operations
-from devices.registry.models import Site
 from tenants.admin.base import signed_in_user
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
@@ -27,7 +26,6 @@ from tenants.roles import visible_to
 
 MANAGE = "bulk.add_bulkoperation"
 EXAMPLE_ROWS = 10  # shown of each outcome
-MAX_SITES = 200  # suggested
 Outcome = BulkResult.Outcome
 
 
@@ -185,7 +183,6 @@ def _page(
         except DomainError as error:
             messages.error(request, str(error))
             preview = None
-        sites = list(Site.objects.values_list("name", flat=True)[:MAX_SITES])
         context = {
             **admin.site.each_context(request),
             "title": action.label,
@@ -195,7 +192,6 @@ def _page(
             "preview": preview,
             "others": preview.found - len(preview.examples) if preview else 0,
             "selection": conditions_text(conditions),
-            "sites": sites if any(item.kind == "site" for item in action.inputs) else (),
             "start_url": reverse("admin:bulk_start", args=[tenant.slug, action.name]),
             "list_url": reverse("admin:devices_device_changelist"),
         }

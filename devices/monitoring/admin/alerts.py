@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.html import format_html
+from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import display
 
 from core import clock
@@ -16,8 +17,7 @@ from core.errors import DomainError
 from core.templatetags.portal import relative_time
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts
-from devices.registry.admin.filters import MAX_CHOICES
-from devices.registry.models import Device, Site
+from devices.registry.models import Device
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PageAdmin,
@@ -69,18 +69,14 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.filter(closed_at=None)
 
 
-class SiteFilter(admin.SimpleListFilter):
-    """Filter alerts by the site of their device. The sites in it are included."""
+class SiteFilter(TextFilter):
+    """Filter alerts by the name or id of the site of their device, and of the sites in it."""
 
     title = "site"
     parameter_name = "site"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        sites = visible_to(signed_in_user(request), Site).order_by("name")
-        return [(str(pk), name) for pk, name in sites.values_list("pk", "name")[:MAX_CHOICES]]
-
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
+        value = (self.value() or "").strip()
         if not value:
             return queryset
         devices: Any = visible_to(signed_in_user(request), Device)

@@ -7,11 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from unfold.contrib.filters.admin import TextFilter
 
-from devices.registry.models import DeviceQuerySet, Site, Tag
-from tenants.admin.base import signed_in_user
-from tenants.roles import visible_to
+from devices.registry.models import DeviceQuerySet
 
-MAX_CHOICES = 200  # a longer list is not usable as a filter
 # Filters of the list → parameters of `GET /devices`.
 _CONDITIONS = {
     ("status", "never_connected"): {"never_connected": "true"},
@@ -67,36 +64,27 @@ class ModelFilter(TextFilter):
         return queryset.filter(model__icontains=value) if value else queryset
 
 
-class TagFilter(admin.SimpleListFilter):
-    """Filter devices by tag."""
+class TagFilter(TextFilter):
+    """Filter devices by the name of a tag. `suggest.js` suggests names."""
 
     title = "tag"
     parameter_name = "tag"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        tags = visible_to(signed_in_user(request), Tag).order_by("name")
-        names = tags.values_list("name", flat=True).distinct()[:MAX_CHOICES]
-        return [(name, name) for name in names]
-
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)
-        value = self.value()
+        value = (self.value() or "").strip()
         return queryset.with_tag(value) if value else queryset
 
 
-class SiteFilter(admin.SimpleListFilter):
-    """Filter devices by site. Devices at the sites in it are included."""
+class SiteFilter(TextFilter):
+    """Filter devices by the name or id of a site. Devices at the sites in it are included."""
 
     title = "site"
     parameter_name = "site"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        sites = visible_to(signed_in_user(request), Site).order_by("name")
-        return [(str(pk), name) for pk, name in sites.values_list("pk", "name")[:MAX_CHOICES]]
-
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)
-        value = self.value()
+        value = (self.value() or "").strip()
         return queryset.at_site(value) if value else queryset
 
 

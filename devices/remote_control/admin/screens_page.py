@@ -21,7 +21,7 @@ from core import clock
 from core.errors import DomainError
 from devices.registry import device_filters
 from devices.registry.admin.filters import conditions_of
-from devices.registry.models import Device, Site, Tag
+from devices.registry.models import Device
 from devices.remote_control.admin.control_page import MANAGE, VIEW
 from devices.remote_control.api.screenshot_views import image_response
 from devices.remote_control.errors import NoDevicesFound
@@ -33,7 +33,6 @@ from tenants.roles import visible_to
 
 PER_PAGE = 60
 MAX_PAGE = 500
-MAX_CHOICES = 200  # suggested sites and tags
 FILTERS = ("q", "site", "tag", "status")
 STATES = {"online": "Online", "offline": "Offline", "never_connected": "Never connected"}
 
@@ -80,12 +79,6 @@ def page(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "is_filtered": any(filters.values()),
         "states": STATES.items(),
-        "sites": list(
-            visible_to(user, Site).order_by("name").values_list("name", flat=True)[:MAX_CHOICES]
-        ),
-        "tags": list(
-            visible_to(user, Tag).order_by("name").values_list("name", flat=True)[:MAX_CHOICES]
-        ),
         "page": number,
         "previous_url": _url(filters, number - 1) if number > 1 else "",
         "next_url": _url(filters, number + 1)
