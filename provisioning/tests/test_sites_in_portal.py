@@ -161,6 +161,7 @@ def test_text_is_compressed_without_a_proxy(tenant: Tenant, path: str) -> None:
 
     is_small = path == DATA and len(response.content) < 200
     assert response.headers.get("Content-Encoding", "") == ("" if is_small else "gzip")
+    response.close()
 
 
 def test_answers_of_the_api_are_not_compressed(member: Any, tenant: Tenant) -> None:
