@@ -9,6 +9,7 @@ import django_filters
 from django import forms
 from django.db.models import QuerySet
 from django_filters import FilterSet
+from drf_spectacular.utils import extend_schema_field
 
 from core.characters import is_blank
 from devices.registry.errors import InvalidFilter
@@ -17,7 +18,8 @@ from devices.registry.services.reregistration import REQUEST_VALIDITY
 
 BLANK = "A blank value selects nothing. Omit the parameter, or enter a value."
 MAX_IDS = 500
-CANONICAL_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_UUID = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+CANONICAL_UUID = re.compile(_UUID)
 
 
 class IdField(forms.UUIDField):
@@ -39,13 +41,15 @@ class IdsField(forms.CharField):
     """Ids, separated by commas."""
 
     def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
-        text = super().to_python(value)
-        ids = [part.strip() for part in text.split(",")] if text else []
+        if value is None:
+            return []
+        ids = str(value).split(",")
         if len(ids) > MAX_IDS or not all(map(CANONICAL_UUID.fullmatch, ids)):
             raise forms.ValidationError(f"Enter 1 to {MAX_IDS} ids of devices.", "invalid")
         return ids
 
 
+@extend_schema_field({"type": "string", "pattern": f"^{_UUID}(,{_UUID})*$"})
 class IdsFilter(django_filters.Filter):
     field_class = IdsField
 

@@ -13,6 +13,7 @@ from rest_framework.permissions import AllowAny
 
 from core.rest.documentation import ErrorsSerializer
 from devices.registry.api.authentication import IsDeviceOrMember, MayConnect, MayEnroll
+from devices.registry.api.filters import MAX_LENGTH
 from provisioning.api.responses import shared_response
 
 
@@ -150,7 +151,7 @@ class DeviceFilter(OpenApiSerializerFieldExtension):
         return {
             "type": "object",
             "properties": {"all": {"type": "boolean"}},
-            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 120},
+            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
             "minProperties": 1,
             "maxProperties": self.target.MAX_PARAMETERS,
         }

@@ -86,6 +86,7 @@ STRICTER_THAN_SCHEMA = {
     "/devices/me/settings",
     "/devices/{device_id}/settings",
     "/remote-control/{device_id}/command",
+    "/devices/bulk",
     "/remote-control/bulk",
     "/devices/me/commands",
     "/devices/me/commands/{command_id}/answer",

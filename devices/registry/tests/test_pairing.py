@@ -155,7 +155,7 @@ def test_polling_a_denied_pairing_returns_access_denied(portal: Portal, tenant: 
 
 def test_a_code_expires(portal: Portal) -> None:
     codes = start()
-    Pairing.objects.update(expires_at=datetime.now(UTC))
+    Pairing.objects.update(expires_at=datetime.now(UTC) - timedelta(minutes=1))
 
     assert error_code(poll(codes)) == "expired_token"
     page = portal().get(f"/admin/pair/?code={codes['user_code']}")

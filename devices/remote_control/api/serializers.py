@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
@@ -23,6 +23,11 @@ WAIT_HELP = (
     "How long the command may wait for an offline device. The default is `waits_seconds` of"
     " the command type. Not accepted if `waits_seconds` of the type is null."
 )
+
+
+@extend_schema_field({"type": "integer", "enum": list(SCREENSHOT_INTERVALS)})
+class IntervalField(StrictIntegerField):
+    """Minutes between screenshots. The service checks the value."""
 
 
 class CommandFields(StrictSerializer):
@@ -99,12 +104,7 @@ class PolicyFields(StrictSerializer):
         required=False,
         help_text="A bulk command to more devices than this must be confirmed by a second member.",
     )
-    screenshot_minutes = StrictIntegerField(
-        min_value=0,
-        max_value=max(SCREENSHOT_INTERVALS),
-        required=False,
-        help_text=f"{SCREENSHOT_HELP} One of {', '.join(map(str, SCREENSHOT_INTERVALS))}.",
-    )
+    screenshot_minutes = IntervalField(required=False, help_text=SCREENSHOT_HELP)
 
 
 class PolicySerializer(serializers.Serializer[Any]):
