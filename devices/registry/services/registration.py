@@ -46,7 +46,7 @@ from devices.registry.services.reregistration import (
     request_decision,
 )
 from devices.registry.services.sites import keep_site, require_site
-from devices.registry.services.tags import set_tags
+from devices.registry.services.tags import tag_new_device
 from events.domain_events import Changes, DomainEvent
 from events.services.outbox import record
 from tenants.context import current_caller
@@ -128,7 +128,7 @@ def register(
     Raises:
         InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
         AlreadyRegistered: an unretired device has the identifiers, or may have them.
-        InvalidTag: see `set_tags`.
+        InvalidTag: see `valid_names`.
     """
     identifiers = report.identifiers()
     decision = identify(identifiers).decision
@@ -158,7 +158,7 @@ def register_identified(
     Raises:
         AlreadyRegistered: another device has got one of the identifiers meanwhile.
         IdentifierRequired: there is no identifier.
-        InvalidTag: see `set_tags`.
+        InvalidTag: see `valid_names`.
     """
     if not identifiers:
         raise IdentifierRequired
@@ -166,7 +166,7 @@ def register_identified(
         with transaction.atomic():
             require_site(site)
             device, _, events = _create(report, identifiers, by="manual", site=site, now=now)
-            set_tags(device, tags)
+            tag_new_device(device, tags)
             record(events)
     except IntegrityError as error:
         if not device_identifiers.are_taken(error):
@@ -224,7 +224,7 @@ def _register_new(
     site = keep_site(enrollment_token.site) if enrollment_token else None
     device, token, events = _create(report, identifiers, by="auto", site=site, now=now)
     if enrollment_token is not None and enrollment_token.tags:
-        _, names = set_tags(device, enrollment_token.tags)
+        names = tag_new_device(device, enrollment_token.tags)
         show_tags(device, names)
     record([*events, *observe_key(device, key_digest, now=now)])
     return Registration(device, token, created=True)

@@ -4,12 +4,26 @@ import re
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
+from django.db import connection
+
 from devices.registry.errors import InvalidTag
 from devices.registry.models import Device, DeviceTag, Tag
 from tenants.context import current_tenant_id
 
 # No commas, no control characters, and at least one character that is not whitespace.
 TAG_PATTERN = r"[^,\x00-\x1f\x7f-\x9f]*[^\s,\x00-\x1f\x7f-\x9f][^,\x00-\x1f\x7f-\x9f]*"
+
+_TAG_NEW_DEVICE = """
+    WITH wanted AS (SELECT unnest(%(names)s::text[]) AS name), made AS (
+        INSERT INTO devices_tag (tenant_id, name) SELECT %(tenant)s, name FROM wanted
+        ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id
+    )
+    INSERT INTO devices_devicetag (tenant_id, device_id, tag_id)
+    SELECT %(tenant)s, %(device)s, id FROM made
+    UNION ALL
+    SELECT %(tenant)s, %(device)s, tag.id FROM devices_tag tag JOIN wanted USING (name)
+    WHERE tag.tenant_id = %(tenant)s
+"""
 
 
 def tag_names(device: Device) -> list[str]:
@@ -77,3 +91,25 @@ def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]
             ignore_conflicts=True,
         )
     return before, after
+
+
+def tag_new_device(device: Device, names: Iterable[str]) -> list[str]:
+    """Give a device that was created in this transaction its tags, usually with one statement.
+
+    Returns:
+        The names of the tags in alphabetical order.
+
+    Raises:
+        InvalidTag: see `valid_names`.
+    """
+    wanted = valid_names(names)
+    if not wanted:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TAG_NEW_DEVICE, {"tenant": device.tenant_id, "device": device.pk, "names": wanted}
+        )
+        is_complete = cursor.rowcount == len(wanted)
+    if not is_complete:  # a tag was created at the same time, and this statement cannot see it
+        set_tags(device, wanted)
+    return wanted
