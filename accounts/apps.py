@@ -8,6 +8,7 @@ from events.extension_points import subscribers
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+    verbose_name = "Settings"
 
     def ready(self) -> None:
         import_module("accounts.signals")  # connects the signal receivers

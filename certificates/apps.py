@@ -12,6 +12,7 @@ from events.extension_points import subscribers
 
 class CertificatesConfig(AppConfig):
     name = "certificates"
+    verbose_name = "Certificates"
 
     def ready(self) -> None:
         bulk_actions.register("certificates.services.bulk_actions.actions")

@@ -7,6 +7,7 @@ from tenants.postgresql import row_security
 
 class TenantsConfig(AppConfig):
     name = "tenants"
+    verbose_name = "Settings"
 
     def ready(self) -> None:
         post_migrate.connect(

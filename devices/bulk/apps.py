@@ -7,7 +7,7 @@ from devices.registry.extension_points import device_list_actions
 class BulkConfig(AppConfig):
     name = "devices.bulk"
     label = "bulk"
-    verbose_name = "Bulk operations"
+    verbose_name = "Devices"
 
     def ready(self) -> None:
         bulk_actions.register("devices.bulk.services.details.actions", first=True)

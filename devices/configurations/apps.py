@@ -15,6 +15,7 @@ from events.extension_points import subscribers
 class ConfigurationsConfig(AppConfig):
     name = "devices.configurations"
     label = "configurations"
+    verbose_name = "Configuration"
 
     def ready(self) -> None:
         configuration_drifts.register("devices.configurations.services.drift.announced_drifts")

@@ -4,4 +4,4 @@ from django.apps import AppConfig
 class ImportsConfig(AppConfig):
     name = "devices.imports"
     label = "imports"
-    verbose_name = "Imports"
+    verbose_name = "Devices"

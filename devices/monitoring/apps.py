@@ -14,6 +14,7 @@ from events.extension_points import subscribers
 class MonitoringConfig(AppConfig):
     name = "devices.monitoring"
     label = "monitoring"
+    verbose_name = "Alerts"
 
     def ready(self) -> None:
         sample_stored.register("devices.monitoring.services.immediate_checks.check_sample")

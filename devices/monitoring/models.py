@@ -110,6 +110,7 @@ class MonitoringRule(TenantOwned):
     every_tenant = RuleQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
+        verbose_name = "rule"
         ordering = ("name", "id")
         constraints = (
             models.UniqueConstraint(

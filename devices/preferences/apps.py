@@ -6,6 +6,7 @@ from devices.registry.extension_points import connect_response, device_page, dev
 class PreferencesConfig(AppConfig):
     name = "devices.preferences"
     label = "preferences"
+    verbose_name = "Configuration"
 
     def ready(self) -> None:
         connect_response.register("devices.preferences.services.connect_response.response_fields")

@@ -7,6 +7,7 @@ from events.extension_points import device_names, devices_named, devices_with_ta
 class DevicesConfig(AppConfig):
     name = "devices.registry"
     label = "devices"
+    verbose_name = "Devices"
 
     def ready(self) -> None:
         site_page.register("devices.registry.admin.sites.panel", first=True)

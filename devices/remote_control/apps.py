@@ -13,7 +13,7 @@ from devices.registry.extension_points import (
 class RemoteControlConfig(AppConfig):
     name = "devices.remote_control"
     label = "remote_control"
-    verbose_name = "remote control"
+    verbose_name = "Activity"
 
     def ready(self) -> None:
         reencryption.register("devices.remote_control.services.signing.reencrypt")

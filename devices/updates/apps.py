@@ -8,7 +8,7 @@ from devices.registry.extension_points import device_page, device_retiring
 class UpdatesConfig(AppConfig):
     name = "devices.updates"
     label = "updates"
-    verbose_name = "software updates"
+    verbose_name = "Updates"
 
     def ready(self) -> None:
         reencryption.register("devices.updates.services.signing.reencrypt")
