@@ -137,7 +137,8 @@ class DeviceCertificate(models.Model):
     handover_until = models.DateTimeField(null=True)  # set if it has a successor
     key_delivered_at = models.DateTimeField(null=True)  # of a server-generated key
     renew_after = models.DateTimeField(null=True)  # no renewal attempt before then
-    renewal_requested_at = models.DateTimeField(null=True)  # by a member, for many devices
+    # The next attempt of a renewal that a member has requested for many devices.
+    renewal_requested_at = models.DateTimeField(null=True)
     renewal_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     revoked_at = models.DateTimeField(null=True)
     listed_at = models.DateTimeField(null=True)  # on all its revocation lists since then

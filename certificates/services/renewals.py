@@ -43,13 +43,23 @@ def claim_due(service: CertificateManagementService, *, now: datetime) -> list[U
 
 @transaction.atomic
 def _lease_requested(now: datetime, limit: int) -> list[UUID]:
-    """Claim certificates whose renewal was requested, once: a failed one is renewed when due."""
-    requested = DeviceCertificate.objects.filter(renewal_requested_at__isnull=False)
+    """Lease certificates whose renewal was requested. The request ends when they are renewed.
+
+    `renewal_requested_at` is the time of the next attempt, as long as the request lasts.
+    """
+    requested = DeviceCertificate.objects.filter(renewal_requested_at__lte=now)
     oldest = requested.order_by("renewal_requested_at").select_for_update(skip_locked=True)
     ids = list(oldest.values_list("pk", flat=True)[:limit])
-    DeviceCertificate.objects.filter(pk__in=ids).update(renewal_requested_at=None)
-    renewable = DeviceCertificate.objects.active().filter(pk__in=ids, not_after__gt=now)
-    return list(renewable.filter(handover_until__isnull=True).values_list("pk", flat=True))
+    renewable = DeviceCertificate.objects.active().filter(
+        pk__in=ids, not_after__gt=now, handover_until__isnull=True
+    )
+    leased = list(renewable.values_list("pk", flat=True))
+    DeviceCertificate.objects.filter(pk__in=leased).update(
+        renewal_requested_at=now + FIRST_RETRY_DELAY
+    )
+    ended = set(ids) - set(leased)
+    DeviceCertificate.objects.filter(pk__in=ended).update(renewal_requested_at=None)
+    return leased
 
 
 @transaction.atomic

@@ -26,7 +26,7 @@ class BulkOperationEnded(BulkEvent):
 
     name = "bulk_operation.ended"
 
-    state: str  # "finished" or "cancelled"
+    state: str  # "finished", "cancelled" or "failed"
     done: int
     unchanged: int
     refused: int

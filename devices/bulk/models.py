@@ -22,15 +22,17 @@ class BulkOperationQuerySet(models.QuerySet["BulkOperation"]):
 class BulkOperation(TenantOwned):
     """One action on all devices that match a filter.
 
-    A worker goes through the devices in the order of their ids, batch by batch. `position` is
-    the id of the last one, so an interrupted worker can continue. Devices that registered
-    after the start are left out.
+    First, a worker stores which devices match, as results that wait. So exactly these devices
+    are changed, whatever happens to the filter meanwhile. Then it goes through them in the order
+    of their ids, batch by batch. `position` is the id of the last one, so an interrupted worker
+    can continue.
     """
 
     class State(models.TextChoices):
         RUNNING = "running"
         FINISHED = "finished"
         CANCELLED = "cancelled"
+        FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     action = models.CharField(max_length=32)  # name of a `BulkAction`
@@ -41,7 +43,9 @@ class BulkOperation(TenantOwned):
     done = models.PositiveIntegerField(default=0)
     unchanged = models.PositiveIntegerField(default=0)
     refused = models.PositiveIntegerField(default=0)
+    is_prepared = models.BooleanField(default=False)  # its devices are known
     position = models.UUIDField(null=True)
+    failures = models.PositiveSmallIntegerField(default=0)  # of a batch, by an unexpected error
     undoes = models.OneToOneField(
         "self", on_delete=models.CASCADE, null=True, related_name="undone_by"
     )
@@ -83,6 +87,7 @@ class BulkResult(TenantOwned):
     """What a bulk operation did with a device."""
 
     class Outcome(models.TextChoices):
+        WAITING = "waiting"
         DONE = "done"
         UNCHANGED = "unchanged"
         REFUSED = "refused"

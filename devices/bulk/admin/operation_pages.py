@@ -16,7 +16,7 @@ from core.errors import DomainError
 from core.spreadsheets import csv_lines
 from devices.bulk.actions import BulkAction
 from devices.bulk.admin.forms import NewOperationForm
-from devices.bulk.catalog import action_named
+from devices.bulk.catalog import action_named, all_actions
 from devices.bulk.models import BulkOperation, BulkResult
 from devices.bulk.services import operations
 from tenants.admin.base import signed_in_user
@@ -91,7 +91,8 @@ def report(request: HttpRequest, operation_id: UUID) -> StreamingHttpResponse:
     def cells(item: BulkResult) -> list[str]:
         return [str(item.device_id), item.device.name, item.outcome, item.detail]
 
-    rows = BulkResult.every_tenant.filter(operation=row).select_related("device")
+    results = BulkResult.every_tenant.filter(operation=row).exclude(outcome=Outcome.WAITING)
+    rows = results.select_related("device")
     lines = csv_lines(["device_id", "name", "result", "detail"], rows, cells)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="bulk-operation-{row.pk}.csv"'
@@ -126,7 +127,8 @@ def page_context(request: HttpRequest, row: BulkOperation) -> dict[str, Any]:
 
 def description(row: BulkOperation) -> str:
     """Return what an operation does, such as `Add tags: lobby`."""
-    text = action_named(row.action).description(row.parameters)
+    action = all_actions().get(row.action)
+    text = action.description(row.parameters) if action else row.action
     return f"Undo: {text}" if row.undoes_id else text
 
 

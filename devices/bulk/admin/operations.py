@@ -11,7 +11,7 @@ from devices.bulk.models import BulkOperation
 from tenants.admin.base import PageAdmin, ReadOnlyAdmin
 from tenants.admin.columns import choice_column, time_column
 
-STATES = {"running": "info", "finished": "success", "cancelled": "warning"}
+STATES = {"running": "info", "finished": "success", "cancelled": "warning", "failed": "danger"}
 
 
 @admin.register(BulkOperation)

@@ -172,10 +172,13 @@ class Quarantine(EachDevice):
     def change(self, device: Device, *, now: datetime) -> Done:
         if device.quarantined_at is not None:
             return Done(device.pk, Outcome.UNCHANGED, "It is in quarantine already.")
-        quarantine.quarantine(device=device, now=now)
-        return Done(device.pk, Outcome.DONE, before=True)
+        since = quarantine.quarantine(device=device, now=now).quarantined_at
+        return Done(device.pk, Outcome.DONE, before=since.isoformat() if since else None)
 
     def restore(self, device: Device, before: Any, *, now: datetime) -> Done:
+        since = device.quarantined_at
+        if since is None or since != datetime.fromisoformat(before):
+            return Done(device.pk, Outcome.UNCHANGED, "It was released meanwhile.")
         quarantine.release(device=device, now=now)
         return Done(device.pk, Outcome.DONE)
 
@@ -197,6 +200,8 @@ class Release(EachDevice):
         return Done(device.pk, Outcome.DONE, before=True)
 
     def restore(self, device: Device, before: Any, *, now: datetime) -> Done:
+        if device.quarantined_at is not None:
+            return Done(device.pk, Outcome.UNCHANGED, "It is in quarantine already.")
         quarantine.quarantine(device=device, now=now)
         return Done(device.pk, Outcome.DONE)
 

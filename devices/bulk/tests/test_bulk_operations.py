@@ -16,7 +16,7 @@ from devices.bulk.models import BulkOperation, BulkResult
 from devices.bulk.services import details, operations
 from devices.bulk.tasks import delete_old_bulk_operations
 from devices.registry.models import Device, DeviceTag
-from devices.registry.services import retirement, sites
+from devices.registry.services import quarantine, retirement, sites
 from devices.registry.tests.factories import DeviceFactory, SiteFactory
 from devices.registry.tests.waiting import wait_until
 from events.models import Event
@@ -219,13 +219,14 @@ def test_a_killed_worker_is_continued_where_it_stopped(
     path = started(client, "add_tags", tags=["a"])
     with patch.object(details.AddTags, "batch", 2):
         with every_tenant_scope():
-            assert operations.process_next_batch(now=now)
-        assert counts(client, path) == ("running", 2, 0, 0)
-        with (
-            patch.object(operations, "_store", side_effect=RuntimeError),
-            pytest.raises(RuntimeError),
-        ):
-            run(now)
+            operations.process_next_batch(now=now)  # finds the devices
+            operations.process_next_batch(now=now)
+            assert counts(client, path) == ("running", 2, 0, 0)
+            with (
+                patch.object(operations, "_store", side_effect=KeyboardInterrupt),
+                pytest.raises(KeyboardInterrupt),
+            ):
+                operations.process_next_batch(now=now)
         assert counts(client, path) == ("running", 2, 0, 0)
         run(now)
 
@@ -239,6 +240,7 @@ def test_a_stopped_operation_changes_no_further_devices(
     client = member()
     path = started(client, "add_tags", tags=["a"])
     with patch.object(details.AddTags, "batch", 2), every_tenant_scope():
+        operations.process_next_batch(now=now)
         operations.process_next_batch(now=now)
 
     assert client.post(f"{path}/cancel").json()["state"] == "cancelled"
@@ -342,4 +344,71 @@ def test_certificates_in_use_are_renewed_on_request(
     with every_tenant_scope():
         service = CertificateManagementService()
         assert renewals.claim_due(service, now=now) == [old.pk]
-        assert renewals.claim_due(service, now=now) == []
+        assert renewals.claim_due(service, now=now) == []  # leased
+        later = now + timedelta(minutes=11)
+        assert renewals.claim_due(service, now=later) == [old.pk]  # it was not renewed
+        service.renew_certificate(old, now=later)
+        assert renewals.claim_due(service, now=later + timedelta(minutes=11)) == []
+
+
+def test_exactly_the_devices_that_matched_are_changed(
+    fleet: list[Device], member: Member, now: datetime
+) -> None:
+    client = member()
+    path = started(client, "retire", {"model": "X96"})
+    with patch.object(details.Retire, "batch", 1), every_tenant_scope():
+        operations.process_next_batch(now=now)
+        Device.every_tenant.filter(pk=fleet[4].pk).update(model="X96")  # meanwhile
+        run(now)
+
+    assert counts(client, path) == ("finished", 3, 0, 0)
+    kept = set(Device.every_tenant.not_retired().values_list("pk", flat=True))
+    assert kept == {fleet[3].pk, fleet[4].pk}
+
+
+def test_an_operation_that_fails_stops_no_other(
+    fleet: list[Device], member: Member, now: datetime
+) -> None:
+    client = member()
+    failing, good = started(client, "retire"), started(client, "add_tags", tags=["a"])
+
+    with patch.object(details.Retire, "apply", side_effect=OSError("disk")):
+        run(now)
+
+    assert counts(client, failing) == ("failed", 0, 0, 0)
+    assert counts(client, good) == ("finished", 5, 0, 0)
+    assert Device.every_tenant.not_retired().count() == 5
+
+
+def test_an_undo_keeps_a_quarantine_that_is_newer(
+    fleet: list[Device], member: Member, tenant: Tenant, now: datetime
+) -> None:
+    client = member()
+    path = started(client, "quarantine", {"model": "H96"})
+    run(now)
+    later = now + timedelta(hours=1)
+    with tenant_scope(tenant.pk):
+        quarantine.release(device=fleet[3], now=later)
+        quarantine.quarantine(device=fleet[3], reason="cloned", now=later)
+
+    client.post(f"{path}/undo")
+    run(later)
+
+    quarantined = Device.every_tenant.quarantined()
+    assert [device.pk for device in quarantined] == [fleet[3].pk]
+    undo = BulkOperation.every_tenant.get(undoes__isnull=False)
+    assert (undo.done, undo.unchanged) == (1, 1)
+
+
+def test_an_operation_is_kept_as_long_as_its_undo(
+    fleet: list[Device], member: Member, now: datetime
+) -> None:
+    client = member()
+    path = started(client, "add_tags", tags=["a"])
+    run(now)
+    BulkOperation.every_tenant.update(requested_at=now - timedelta(days=90))
+    client.post(f"{path}/undo")
+
+    delete_old_bulk_operations()
+
+    assert BulkOperation.every_tenant.count() == 2

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -114,15 +114,20 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
         """Back-test the rule of a form that is not saved. Return HTML for the form's page."""
         if not self.has_add_permission(request):
             raise PermissionDenied
+        data = request.POST.copy()
+        data["name"] = f"{data.get('name', '')[:60]} {uuid4()}"  # no rule has this name
+        if saved := self.get_object(request, data.get("preview_rule", "")):
+            data["tenant"] = str(saved.tenant_id)  # the form of a saved rule has no such field
+        form = RuleForm.for_user(signed_in_user(request))(data)
         with transaction.atomic():
-            form = RuleForm.for_user(signed_in_user(request))(_preview_data(request))
-            context: dict[str, Any] = {"errors": _errors(form)}
-            if form.is_valid():
-                rule = form.instance
-                with tenant_scope(rule.tenant_id):
-                    result = back_testing.back_test(rule, days=7, now=clock.now())
-                context |= {"result": result, "condition": condition_text(rule, rule.threshold)}
+            is_valid = form.is_valid()
             transaction.set_rollback(True)  # the form has saved the rule
+        context: dict[str, Any] = {"errors": _errors(form)}
+        if is_valid:
+            rule = form.instance
+            with tenant_scope(rule.tenant_id):
+                result = back_testing.back_test(rule, days=7, now=clock.now())
+            context |= {"result": result, "condition": condition_text(rule, rule.threshold)}
         return TemplateResponse(request, "portal/rule_preview_result.html", context).render()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -204,13 +209,6 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
             "spans": BACK_TEST_DAYS,
         }
         return TemplateResponse(request, "portal/back_test.html", context)
-
-
-def _preview_data(request: HttpRequest) -> QueryDict:
-    """Return the data of a form, under a name that no rule has."""
-    data = request.POST.copy()
-    data["name"] = f"{data.get('name', '')[:60]} {uuid4()}"
-    return data
 
 
 def _errors(form: Any) -> list[str]:

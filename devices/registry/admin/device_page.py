@@ -86,18 +86,18 @@ class TabbedPage(PortalAdmin):
                     if tab_of(render) == chosen.key and (panel := render(request, device))
                 ],
             }
-            if chosen.key == OVERVIEW:
-                return super().change_view(request, object_id, form_url, context)
             if chosen.key == HISTORY:
                 context |= _history(request, device)
-            context |= {
-                **self.admin_site.each_context(request),
-                "title": device.name,
-                "opts": self.opts,
-                "original": device,
-                "has_view_permission": True,
-            }
-            return TemplateResponse(request, "portal/device_tab.html", context).render()
+        if chosen.key == OVERVIEW:
+            return super().change_view(request, object_id, form_url, context)
+        context |= {
+            **self.admin_site.each_context(request),
+            "title": device.name,
+            "opts": self.opts,
+            "original": device,
+            "has_view_permission": True,
+        }
+        return TemplateResponse(request, "portal/device_tab.html", context)
 
 
 def _history(request: HttpRequest, device: Device) -> dict[str, Any]:

@@ -11,6 +11,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # The constraints refer to the table of devices. Do not let devices wait for this for long:
+        # if it fails beside a long read, run it again.
+        migrations.RunSQL("SET LOCAL lock_timeout = '2s'", migrations.RunSQL.noop),
         migrations.AlterField(
             model_name='devicetag',
             name='device',

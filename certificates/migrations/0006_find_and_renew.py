@@ -9,12 +9,9 @@ class Migration(migrations.Migration):
 
     atomic = False
 
-    dependencies = [("certificates", "0004_labels")]
+    dependencies = [("certificates", "0005_renewal_requested_at")]
 
     operations = [
-        migrations.AddField(
-            "devicecertificate", "renewal_requested_at", models.DateTimeField(null=True)
-        ),
         migrations.RunSQL(
             "DROP INDEX CONCURRENTLY IF EXISTS certificate_to_renew", migrations.RunSQL.noop
         ),
