@@ -253,14 +253,14 @@ def test_a_stopped_operation_changes_no_further_devices(
 def test_devices_of_other_tenants_are_never_changed(
     fleet: list[Device], member: Member, now: datetime
 ) -> None:
-    stranger = DeviceFactory.create(tenant=TenantFactory.create())
+    foreign = DeviceFactory.create(tenant=TenantFactory.create())
     client = member()
 
     started(client, "add_tags", tags=["a"])
-    refused = client.post(BULK, {"action": "retire", "filter": {"devices": str(stranger.pk)}})
+    refused = client.post(BULK, {"action": "retire", "filter": {"devices": str(foreign.pk)}})
     run(now)
 
-    assert tags(stranger) == []
+    assert tags(foreign) == []
     assert error(refused) == (409, "no_devices_found", None)
 
 

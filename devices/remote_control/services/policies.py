@@ -1,6 +1,6 @@
 """A tenant's remote control policy: allowed command types and the blast radius."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -45,23 +45,13 @@ def change(
     """
     transaction_lock(f"remote control policy of {current_tenant_id()}")
     policy = of_tenant()
-    values: dict[str, Any] = {
-        "allowed_types": policy.allowed_types
-        if allowed_types is None
-        else _sorted_types(allowed_types),
-        "blast_radius": policy.blast_radius if blast_radius is None else blast_radius,
-        "screenshot_minutes": policy.screenshot_minutes
-        if screenshot_minutes is None
-        else screenshot_minutes,
+    given: dict[str, Any] = {
+        "allowed_types": None if allowed_types is None else _sorted_types(allowed_types),
+        "blast_radius": blast_radius,
+        "screenshot_minutes": screenshot_minutes,
     }
-    if values["screenshot_minutes"] not in SCREENSHOT_INTERVALS:
-        intervals = ", ".join(map(str, SCREENSHOT_INTERVALS))
-        raise InvalidPolicy(f"Must be one of {intervals}.", field="screenshot_minutes")
-    if not 0 <= values["blast_radius"] <= MAX_BLAST_RADIUS:
-        raise InvalidPolicy(
-            f"The blast radius must be from 0 to {MAX_BLAST_RADIUS:,} devices.",
-            field="blast_radius",
-        )
+    values = {name: value for name, value in given.items() if value is not None}
+    _check_numbers(values)
     changes = {
         name: (getattr(policy, name), value)
         for name, value in values.items()
@@ -76,6 +66,22 @@ def change(
     tenant_id = current_tenant_id()
     record([RemoteControlPolicyChanged(tenant_id=tenant_id, at=now, changes=changes)])
     return policy
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    """Check the numbers among the values to change.
+
+    Raises:
+        InvalidPolicy: a number is out of range.
+    """
+    if values.get("screenshot_minutes", 0) not in SCREENSHOT_INTERVALS:
+        intervals = ", ".join(map(str, SCREENSHOT_INTERVALS))
+        raise InvalidPolicy(f"Must be one of {intervals}.", field="screenshot_minutes")
+    if not 0 <= values.get("blast_radius", 0) <= MAX_BLAST_RADIUS:
+        raise InvalidPolicy(
+            f"The blast radius must be from 0 to {MAX_BLAST_RADIUS:,} devices.",
+            field="blast_radius",
+        )
 
 
 def _sorted_types(names: Collection[str]) -> list[str]:

@@ -122,10 +122,10 @@ class TestWall:
 
     def test_new_screenshots_are_requested_for_the_selected_devices(self, tenant: Tenant) -> None:
         first, second = online_device(tenant), online_device(tenant)
-        stranger = online_device(TenantFactory.create())
+        foreign = online_device(TenantFactory.create())
         client = signed_in(tenant)
 
-        ids = [str(first.pk), str(stranger.pk), "nonsense"]
+        ids = [str(first.pk), str(foreign.pk), "nonsense"]
         page = client.post(f"{SCREENS}take/", {"device": ids}, follow=True).content.decode()
 
         assert "Screenshots requested: 1." in page
