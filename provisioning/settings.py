@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from core import env
-from provisioning import database, logs, schedule, stores
+from provisioning import applications, database, logs, schedule, stores
 from provisioning.api import settings as api
 from provisioning.embedded import endpoints
 from provisioning.portal import settings as portal
@@ -146,60 +146,8 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- Applications, middleware, portal ------------------------------------------------
 
-INSTALLED_APPS = [
-    "core",
-    "tenants",
-    "events",
-    "accounts",
-    "devices.registry",
-    "certificates",
-    "devices.metrics",
-    "devices.monitoring",
-    "devices.configurations",
-    "devices.preferences",
-    "devices.remote_control",
-    "devices.updates",
-    "devices.hawkbit",
-    "devices.imports",
-    "devices.bulk",
-    "unfold.apps.BasicAppConfig",
-    "unfold.contrib.filters",
-    "provisioning.portal.apps.PortalConfig",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "axes",
-    "django_celery_beat",
-    "provisioning.apps.ProvisioningConfig",  # after the apps whose admin it changes
-    "django_filters",
-    "rest_framework",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-    "drf_standardized_errors",
-]
-MIDDLEWARE = [
-    "provisioning.portal.middleware.TenantAddressMiddleware",
-    "provisioning.headers.ProxyHeadersMiddleware",
-    "provisioning.headers.RedirectStatusMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "provisioning.headers.CompressionMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "provisioning.headers.ContentPolicyMiddleware",
-    "tenants.middleware.TenantMiddleware",
-    "tenants.replica.ReplicaMiddleware",
-    "provisioning.observability.RequestLogMiddleware",
-    "provisioning.portal.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "provisioning.portal.middleware.AuthenticationMiddleware",
-    "provisioning.portal.middleware.PageLimitMiddleware",
-    "accounts.middleware.PortalMiddleware",
-    "provisioning.portal.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",
-]
+INSTALLED_APPS = applications.INSTALLED_APPS
+MIDDLEWARE = applications.MIDDLEWARE
 APPEND_SLASH = False  # the API's paths have no trailing slash
 ROOT_URLCONF = "provisioning.urls"
 WSGI_APPLICATION = "provisioning.wsgi.application"

@@ -21,6 +21,7 @@ urlpatterns = [
     path("pair", short_address, name="pair"),
     path("", include("devices.registry.api.urls")),
     path("", include("devices.bulk.api.urls")),
+    path("", include("devices.maintenance.api.urls")),
     path("", include("events.api.urls")),
     path("", include("certificates.api.urls")),
     path("", include("devices.metrics.api.urls")),

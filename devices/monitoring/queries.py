@@ -5,13 +5,14 @@ So the rules with the same form are compared with all devices in one statement. 
 the text of the statement depends on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
+from devices.maintenance.services.open_windows import OpenWindow, as_json
 from devices.monitoring.conditions import max_sample_age
 from devices.monitoring.rule_statements import FORMS, RULES_OF_FORM, Kind, RuleForm, Statements
 
@@ -63,6 +64,7 @@ def violations(
     *,
     now: datetime,
     device_ids: Collection[UUID] | None = None,
+    maintenance: Sequence[OpenWindow] = (),
 ) -> list[Violation]:
     """Return the devices that violate rules of a form and have no alert, at most `MAX_VIOLATIONS`.
 
@@ -70,11 +72,14 @@ def violations(
 
     Args:
         device_ids: compare these devices only; None for all.
+        maintenance: open windows, whose devices are left out.
     """
     if not rules:
         return []
-    sql = Statements(form).violations(of_some_devices=device_ids is not None)
-    values = _values(rules, now, device_ids)
+    sql = Statements(form, in_maintenance=bool(maintenance)).violations(
+        of_some_devices=device_ids is not None
+    )
+    values = _values(rules, now, device_ids, maintenance)
     values |= {"loosest": _loosest_threshold(form, rules), "limit": MAX_VIOLATIONS}
     return [Violation(*row) for row in _fetch(sql, values)]
 
@@ -85,6 +90,7 @@ def changes(
     *,
     now: datetime,
     device_ids: Collection[UUID] | None = None,
+    maintenance: Sequence[OpenWindow] = (),
 ) -> list[Change]:
     """Return the alerts of rules of a form that are to be settled or escalated.
 
@@ -92,9 +98,12 @@ def changes(
 
     Args:
         device_ids: the alerts of these devices only; None for all.
+        maintenance: open windows. The alerts of their devices are not escalated.
     """
-    sql = Statements(form).changes(of_some_devices=device_ids is not None)
-    values = _values(rules, now, device_ids) | {"limit": MAX_CHANGES}
+    sql = Statements(form, in_maintenance=bool(maintenance)).changes(
+        of_some_devices=device_ids is not None
+    )
+    values = _values(rules, now, device_ids, maintenance) | {"limit": MAX_CHANGES}
     return [Change(*row) for row in _fetch(sql, values)]
 
 
@@ -106,12 +115,16 @@ def _loosest_threshold(form: RuleForm, rules: Collection[ComparedRule]) -> float
 
 
 def _values(
-    rules: Collection[ComparedRule], now: datetime, device_ids: Collection[UUID] | None
+    rules: Collection[ComparedRule],
+    now: datetime,
+    device_ids: Collection[UUID] | None,
+    maintenance: Sequence[OpenWindow],
 ) -> dict[str, Any]:
     return {
         "rules": [rule.id for rule in rules],
         "devices": list(map(str, device_ids or ())),
         "now": now,
+        "maintenance": as_json(maintenance),
         "data_age": max_sample_age(),
         "data_since": now - max_sample_age(),
     }

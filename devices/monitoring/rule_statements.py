@@ -5,6 +5,7 @@ from typing import NamedTuple
 from django.db import connection
 
 from certificates.models import DeviceCertificate
+from devices.maintenance.services.open_windows import IN_MAINTENANCE
 from devices.metrics.measures import MEASURE
 from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.monitoring.conditions import NEGATED
@@ -124,7 +125,7 @@ _VIOLATIONS = f"""
             {{severity}} AS severity, row_number() OVER (PARTITION BY rule.id) AS place
         FROM {{rules}} AS rule {{devices_in_scope}} {{override}} {{source}}
         WHERE rule.id = ANY(%(rules)s::uuid[]) AND {_IS_WATCHED} AND {{of_devices}}
-        AND {{is_enabled}} AND ({{is_violated}}) AND NOT EXISTS (
+        AND {{is_enabled}} AND ({{is_violated}}) AND NOT {{is_held}} AND NOT EXISTS (
             SELECT FROM {{alerts}} AS alert
             WHERE alert.rule_id = rule.id AND alert.device_id = device.id
             AND (
@@ -141,7 +142,7 @@ _CHANGES = f"""
         SELECT alert.id AS alert_id, {{value}} AS value, CASE
             WHEN NOT ({_IS_WATCHED} AND {{is_in_scope}} AND {{is_enabled}}) THEN 'not_watched'
             WHEN {{is_gone}} THEN 'cause_gone'
-            WHEN alert.closed_at IS NULL AND {{is_escalated}}
+            WHEN alert.closed_at IS NULL AND {{is_escalated}} AND NOT {{is_held}}
             AND array_position({_SEVERITIES}, alert.severity::text)
                 < array_position({_SEVERITIES}, rule.escalation_severity::text)
             THEN 'escalated'
@@ -202,11 +203,17 @@ class RuleForm(NamedTuple):
 class Statements:
     """The statements that compare the rules of a form with devices.
 
-    Their parameters are `rules`, `devices`, `now`, `data_since`, `data_age` and `limit`.
+    Their parameters are `rules`, `devices`, `now`, `data_since`, `data_age`, `maintenance` and
+    `limit`.
+
+    Args:
+        in_maintenance: whether maintenance windows hold alerts of devices. They open and
+            escalate no alerts.
     """
 
-    def __init__(self, form: RuleForm) -> None:
+    def __init__(self, form: RuleForm, *, in_maintenance: bool = False) -> None:
         self.form = form
+        self.is_held = IN_MAINTENANCE if in_maintenance else "false"
         self.is_metric = form.kind == Kind.METRIC
         assert form.measure in MEASURE or not self.is_metric
         self.observed = {
@@ -243,6 +250,7 @@ class Statements:
             "source": self._source(),
             "value": self._value(),
             "is_enabled": self._of_rule("is_enabled"),
+            "is_held": self.is_held,
             "of_devices": "device.id = ANY(%(devices)s::uuid[])" if of_some_devices else "true",
         }
 

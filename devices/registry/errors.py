@@ -170,3 +170,9 @@ class InvalidFilter(Invalid):
             Detail(code=self.code, sentence=sentence, field=f"filter.{name}")
             for name, sentence in faults.items()
         ]
+
+
+class InvalidSubject(Invalid):
+    """There is no such tag or device, or the name of a device is not unique."""
+
+    code = "invalid_subject"

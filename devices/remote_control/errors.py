@@ -1,6 +1,7 @@
 """Errors raised by remote control services."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from core.errors import Conflict, Detail, Gone, Invalid, Missing, Refused
@@ -194,3 +195,13 @@ class InvalidImage(Invalid):
 class NoSuchScreenshot(Missing):
     code = "screenshot_not_found"
     sentence = "This screenshot does not exist."
+
+
+class DeviceIsInMaintenance(Conflict):
+    """A maintenance window holds the commands of the device back."""
+
+    code = "device_in_maintenance"
+
+    def __init__(self, window: str, until: datetime | None) -> None:
+        end = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+        super().__init__(f"The maintenance window {window} holds the commands back{end}.")

@@ -32,7 +32,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         " at [/docs/events](/docs/events), for programs at [/asyncapi](/asyncapi).\n\n"
         "Devices may use a client certificate (mTLS) instead of a `dev_` token."
     ),
-    "VERSION": "1.2.0",  # see docs/api-changelog.md
+    "VERSION": "1.3.0",  # see docs/api-changelog.md
     "SERVERS": [{"url": "/", "description": "The server that serves this document."}],
     "OAS_VERSION": "3.0.3",  # most generators of clients do not know all of 3.1
     "POSTPROCESSING_HOOKS": [
@@ -77,6 +77,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "UpdateFeedbackEnum": "devices.updates.api.device_serializers.FEEDBACK",
         "WeekdayEnum": "core.rest.weekly_times.WEEKDAYS",
         "RuleScopeEnum": "devices.monitoring.models.MonitoringRule.Scope",
+        "RecurrenceEnum": "devices.maintenance.models.MaintenanceWindow.Recurrence",
         "PreferenceKindEnum": "devices.preferences.models.Kind",
         "PreferenceSourceEnum": "devices.preferences.api.serializers.SOURCES_OF_DEFAULTS",
         "SettingSourceEnum": "devices.preferences.api.serializers.SOURCES",

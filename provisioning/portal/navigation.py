@@ -146,6 +146,7 @@ SECTIONS = (
             _list("Alerts", "monitoring.alert"),
             _list("Rules", "monitoring.monitoringrule"),
             _list("Rule overrides", "monitoring.ruleoverride"),
+            _list("Maintenance windows", "maintenance.maintenancewindow"),
             _list("Notification channels", "events.channel"),
             _list("Channel messages", "events.channeldelivery"),
         ),

@@ -73,6 +73,8 @@ STRICTER_THAN_SCHEMA = {
     "/devices/{device_id}/metrics",
     "/monitoring/rules",
     "/monitoring/rules/{rule_id}",
+    "/maintenance-windows",
+    "/maintenance-windows/{window_id}",
     "/channels",
     "/channels/{channel_id}",
     "/configurations",

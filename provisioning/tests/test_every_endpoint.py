@@ -21,6 +21,8 @@ from devices.bulk.models import BulkOperation
 from devices.bulk.services import operations
 from devices.configurations.models import DeviceConfiguration
 from devices.configurations.tests.documents import save_for_device
+from devices.maintenance.models import MaintenanceWindow
+from devices.maintenance.services import windows
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
@@ -104,6 +106,8 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("post", "/certificates/validate"),
     ("get", "/monitoring/rules"),
     ("post", "/monitoring/rules"),
+    ("get", "/maintenance-windows"),
+    ("post", "/maintenance-windows"),
     ("get", "/monitoring/alerts"),
     ("get", "/channels"),
     ("get", "/channels/event-names"),
@@ -166,6 +170,7 @@ class Protected:
     certificate: DeviceCertificate
     rule: MonitoringRule
     override: RuleOverride
+    window: MaintenanceWindow
     alert: Alert
     channel: Channel
     message: ChannelDelivery
@@ -195,6 +200,8 @@ class Protected:
             self.certificate.fingerprint,
             str(self.rule.pk),
             self.rule.name,
+            str(self.window.pk),
+            self.window.name,
             str(self.alert.pk),
             self.alert.title,
             str(self.channel.pk),
@@ -222,6 +229,7 @@ class Protected:
         path = path.replace("{serial_number}", self.certificate.serial_number)
         path = path.replace("{rule_id}", str(self.rule.pk))
         path = path.replace("{override_id}", str(self.override.pk))
+        path = path.replace("{window_id}", str(self.window.pk))
         path = path.replace("{alert_id}", str(self.alert.pk))
         path = path.replace("{channel_id}", str(self.channel.pk))
         path = path.replace("{message_id}", str(self.message.pk))
@@ -293,6 +301,11 @@ def protected(module_transaction: None) -> Protected:
     override = RuleOverride.every_tenant.create(
         tenant=tenant, rule=rule, device=device, threshold=5
     )
+    with tenant_scope(tenant.pk):
+        start = datetime.now(UTC)
+        window = windows.create(
+            name="Protected Window", starts_at=start, ends_at=start + timedelta(hours=1), now=start
+        )
     alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title="Protected Alert")
     channel = ChannelFactory.create(tenant=tenant, name="Protected Channel")
     now = datetime.now(UTC)
@@ -329,6 +342,7 @@ def protected(module_transaction: None) -> Protected:
         certificate=certificate,
         rule=rule,
         override=override,
+        window=window,
         alert=alert,
         channel=channel,
         message=message,

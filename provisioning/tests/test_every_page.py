@@ -6,7 +6,7 @@ automatically. A page with an unknown URL parameter makes the tests fail.
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -35,6 +35,8 @@ from devices.hawkbit.models import GatewayToken, HawkbitSettings
 from devices.hawkbit.services import settings as hawkbit_settings
 from devices.hawkbit.services.gateway_tokens import create_gateway_token
 from devices.imports.models import DeviceImport
+from devices.maintenance.models import MaintenanceWindow
+from devices.maintenance.services import windows
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
@@ -170,6 +172,8 @@ def protected(module_transaction: None) -> dict[str, Any]:
         tenant=tenant, rule=rule, device=device, threshold=5
     )
     alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title=NAME)
+    with tenant_scope(tenant.pk):
+        window = windows.create(name=NAME, starts_at=now, ends_at=now + timedelta(hours=1), now=now)
     channel = ChannelFactory.create(tenant=tenant, name=NAME)
     message = ChannelDelivery.every_tenant.create(
         tenant=tenant, channel=channel, event_id=event.pk, name=NAME, created_at=now, due_at=now
@@ -217,6 +221,7 @@ def protected(module_transaction: None) -> dict[str, Any]:
         PlatformPreference._meta.label_lower: platform_preference,
         MonitoringRule._meta.label_lower: rule,
         RuleOverride._meta.label_lower: override,
+        MaintenanceWindow._meta.label_lower: window,
         Alert._meta.label_lower: alert,
         Channel._meta.label_lower: channel,
         ChannelDelivery._meta.label_lower: message,

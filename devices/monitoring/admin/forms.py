@@ -1,7 +1,6 @@
 """Portal forms for rules and overrides."""
 
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from unfold.widgets import (
@@ -14,13 +13,11 @@ from unfold.widgets import (
 
 from core import clock
 from devices.metrics.measures import CHOICES
-from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import EVERY_DAY, MonitoringRule, RuleOverride
 from devices.monitoring.services import rules
-from devices.registry.models import Device, Tag
-from devices.registry.services.sites import find_site
+from devices.registry.admin.subject_form import SubjectForm
 from events.severity import Severity
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import tenant_field, text_field
 
 MAX_MINUTES = 366 * 24 * 60
 WEEKDAYS = [
@@ -70,41 +67,6 @@ def choice(label: str, choices: Any, *, required: bool = True, **kwargs: Any) ->
         widget=UnfoldAdminSelectWidget(choices=options),
         **kwargs,
     )
-
-
-class SubjectForm(ServiceForm):
-    """Base of forms that select a site or tag by name, or a device by id or name."""
-
-    def subject(self) -> dict[str, Any]:
-        """Return the selected `site`, `tag` and `device`. An empty field gives None.
-
-        Raises:
-            InvalidRule: the tag or device does not exist, or several devices have the entered name.
-            InvalidSite: the site does not exist.
-        """
-        site_name = self.cleaned_data["site_name"]
-        tag_name = self.cleaned_data["tag_name"]
-        device_text = self.cleaned_data["device_id"]
-        tag = Tag.objects.filter(name=tag_name).first() if tag_name else None
-        if tag_name and tag is None:
-            raise InvalidRule("There is no such tag.", field="tag_name")
-        device = self._device(device_text.strip()) if device_text else None
-        site = find_site(site_name, field="site_name") if site_name else None
-        return {"site": site, "tag": tag, "device": device}
-
-    def _device(self, id_or_name: str) -> Device:
-        try:
-            queryset = Device.objects.not_retired().filter(pk=UUID(id_or_name))
-        except ValueError:
-            queryset = Device.objects.not_retired().filter(name=id_or_name)
-        devices = list(queryset[:2])
-        if len(devices) != 1:
-            raise InvalidRule(
-                "No device, or more than one device, has this name."
-                " Enter the ID from the device's page.",
-                field="device_id",
-            )
-        return devices[0]
 
 
 class RuleForm(SubjectForm):

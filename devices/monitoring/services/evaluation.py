@@ -15,6 +15,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, OperationalError
 
+from devices.maintenance.models import MaintenanceWindow
+from devices.maintenance.services.open_windows import OpenWindow, open_windows
 from devices.monitoring import queries
 from devices.monitoring.conditions import max_sample_age
 from devices.monitoring.models import Alert, MonitoringRule
@@ -74,7 +76,9 @@ def evaluate(
         others = [rule.id for rule in rules if not rule.is_always_open]
         rules_with_hours = MonitoringRule.every_tenant.filter(pk__in=others)
         closed = {str(rule.pk) for rule in rules_with_hours if not opening_hours(rule).include(now)}
-        return _Run(form, now, device_ids, closed).evaluate(rules)
+        holding = MaintenanceWindow.every_tenant.filter(holds_alerts=True)
+        maintenance = open_windows(holding, now=now)
+        return _Run(form, now, device_ids, closed, maintenance).evaluate(rules)
 
 
 def update_others(*, now: datetime) -> EvaluationResult:
@@ -107,6 +111,7 @@ class _Run:
     now: datetime
     device_ids: Collection[UUID] | None
     closed: Collection[str]  # ids of rules outside of their opening hours; they open no alerts
+    maintenance: Sequence[OpenWindow]  # their devices open no alerts
 
     def evaluate(self, rules: Sequence[ComparedRule]) -> EvaluationResult:
         """Evaluate the rules. If that fails, find the rule that fails, and evaluate the others."""
@@ -125,7 +130,9 @@ class _Run:
         """Settle the alerts whose cause is gone, and escalate others."""
         values = {}
         ids = defaultdict(list)
-        changes = queries.changes(self.form, rules, now=self.now, device_ids=self.device_ids)
+        changes = queries.changes(
+            self.form, rules, now=self.now, device_ids=self.device_ids, maintenance=self.maintenance
+        )
         for alert_id, change, value in changes:
             ids[change].append(alert_id)
             values[alert_id] = value
@@ -144,6 +151,7 @@ class _Run:
             [rule for rule in rules if rule.id not in self.closed],
             now=self.now,
             device_ids=self.device_ids,
+            maintenance=self.maintenance,
         )
         violated = MonitoringRule.every_tenant.in_bulk({item.rule_id for item in violations})
         violations = [item for item in violations if item.rule_id in violated]

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from core.querysets import first_or_raise
 from devices.configurations.document_validation import find_storage_faults
+from devices.maintenance.services import open_windows
 from devices.registry.models import Device
 from devices.remote_control import queries
 from devices.remote_control.command_types import TYPES
@@ -46,7 +47,8 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
 
     Commands with a number above `after` are returned again even if they were sent
     before, because the earlier response may have been lost. Commands up to `after` are marked
-    as delivered.
+    as delivered. During a maintenance window that holds commands, queued commands are kept; the
+    device asks for them again when it connects.
 
     Args:
         after: the sequence number of the last command that the device has seen.
@@ -66,6 +68,8 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
     already_sent = [row for row in rows if row.status != Status.QUEUED]
     if len(already_sent) == len(rows):
         return rows
+    if open_windows.holding_commands(device, now=now) is not None:
+        return already_sent
     newly_sent = queries.mark_sent(device.pk, after=after, up_to=rows[-1].sequence, now=now)
     if len(already_sent) + len(newly_sent) != len(rows):
         # Another fetch has sent some of these rows, or a newer command superseded them.

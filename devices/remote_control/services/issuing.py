@@ -69,10 +69,13 @@ def issue(
             receive the command.
         DeviceIsControlled, SessionRequired, SessionEnded: `by` does not control the
             device.
+        DeviceIsInMaintenance: the command cannot wait, and a maintenance window holds it.
     """
     type_ = allowed_type(type)
     expires_at = now + validated_wait(type_, wait)
     check_parameters(type_, parameters, screen=screen_size.size_of(device))
+    if type_.default_wait is None:
+        sessions.check_maintenance(device, now=now)
     session = sessions.touch(
         device=device, by=by, session_id=session_id, is_required=type_.is_gesture, now=now
     )

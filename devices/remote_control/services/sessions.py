@@ -9,10 +9,12 @@ from django.db import transaction
 
 from core.locks import transaction_lock
 from core.querysets import first_or_raise
+from devices.maintenance.services import open_windows
 from devices.registry.errors import DeviceIsRetired, DeviceNotFound
 from devices.registry.models import Device
 from devices.remote_control.errors import (
     DeviceIsControlled,
+    DeviceIsInMaintenance,
     DeviceIsOffline,
     DeviceIsQuarantined,
     NoActiveSession,
@@ -42,10 +44,12 @@ def start(*, device: Device, controller: User, now: datetime) -> tuple[RemoteCon
     Raises:
         DeviceIsRetired, DeviceIsQuarantined, DeviceIsOffline: the device cannot be
             controlled.
+        DeviceIsInMaintenance: a maintenance window holds the commands of the device.
         DeviceIsControlled: another member controls the device.
     """
     transaction_lock(f"control of {device.pk}")
     check_reachable(_reloaded(device))
+    check_maintenance(device, now=now)
     active = current(device, now=now)
     if active is not None and active.controller_id != controller.pk:
         raise DeviceIsControlled(summary(active))
@@ -125,6 +129,17 @@ def touch(
     if active is not None and not _touch(active, now):
         raise SessionEnded(None)  # another transaction has just ended it
     return active
+
+
+def check_maintenance(device: Device, *, now: datetime) -> None:
+    """Check that no maintenance window holds the commands of a device.
+
+    Raises:
+        DeviceIsInMaintenance: a window does.
+    """
+    item = open_windows.holding_commands(device, now=now)
+    if item is not None:
+        raise DeviceIsInMaintenance(item.window.name, item.until)
 
 
 def current(device: Device, *, now: datetime) -> RemoteControlSession | None:

@@ -1,0 +1,35 @@
+"""Texts about maintenance windows on portal pages."""
+
+from datetime import datetime
+
+from django.template.defaultfilters import date
+from django.utils.timezone import localtime
+
+from devices.maintenance.models import MaintenanceWindow
+from devices.maintenance.services import open_windows
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a time in the time zone of the user."""
+    return date(localtime(moment), "j M Y H:i")
+
+
+def time_text(window: MaintenanceWindow) -> str:
+    """Return when a window is held, such as `monday, tuesday 22:00 to 06:00, local time`."""
+    if window.starts_at and window.ends_at:
+        return f"{moment_text(window.starts_at)} to {moment_text(window.ends_at)}"
+    times = "; ".join(
+        f"{', '.join(entry['days'])} {entry['from']} to {entry['until']}" for entry in window.times
+    )
+    return f"{times}, {window.time_zone or 'local time'}"
+
+
+def state_text(window: MaintenanceWindow, now: datetime) -> str:
+    """Return whether a window is open, and when this changes. Runs in the window's tenant."""
+    zones = open_windows.local_zones() if window.is_local else ()
+    states = open_windows.states_of(window, zones, now=now).values()
+    opened = [state for state in states if state.is_on]
+    moments = [state.until for state in opened or states if state.until is not None]
+    if opened:
+        return f"Open until {moment_text(max(moments))}" if moments else "Open"
+    return f"Opens {moment_text(min(moments))}" if moments else "Over"
