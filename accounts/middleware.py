@@ -1,6 +1,7 @@
 """Portal middleware that selects the tenant and enforces password and second factor rules."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import logout
@@ -17,9 +18,9 @@ from tenants.context import (
     bind_tenant,
     current_caller,
     current_tenant_id,
-    every_tenant_scope,
 )
-from tenants.models import Membership, Tenant, User
+from tenants.models import Tenant, User
+from tenants.roles import memberships_of
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 # Names of the URLs that are allowed in each state of the session.
@@ -81,7 +82,7 @@ class PortalMiddleware:
         is_required = user.is_superuser and settings.SESSION_COOKIE_SECURE
         tenant_id = current_tenant_id()
         if tenant_id is not None:
-            is_required |= Tenant.objects.get(pk=tenant_id).requires_second_factor
+            is_required |= _tenant(user, tenant_id).requires_second_factor
         if is_required and not verified and match.url_name not in BEFORE_SECOND_FACTOR_SETUP:
             return redirect("admin:set-up-second-factor")
         return None
@@ -152,17 +153,14 @@ def _is_signed_in(request: HttpRequest, user: User) -> bool:
     return True
 
 
+def _tenant(user: User, tenant_id: UUID) -> Tenant:
+    """Return the current tenant, without a query if the user is a member."""
+    for membership in memberships_of(user):
+        if membership.tenant_id == tenant_id:
+            return membership.tenant
+    return Tenant.objects.get(pk=tenant_id)
+
+
 def second_factor_verified(request: HttpRequest, factor: str | None) -> bool:
     """Return whether the session was verified with the user's current second factor."""
     return factor is not None and request.session.get(VERIFIED_SECOND_FACTOR) == factor
-
-
-def memberships_of(user: User) -> list[Membership]:
-    """Return up to 100 memberships of a user, in all tenants. They are kept on the user object."""
-    known: list[Membership] | None = getattr(user, "_memberships", None)
-    if known is None:
-        with every_tenant_scope():
-            memberships = Membership.every_tenant.filter(user_id=user.pk)
-            known = list(memberships.select_related("tenant")[:100])
-        setattr(user, "_memberships", known)  # noqa: B010 # no field of the model
-    return known

@@ -72,6 +72,10 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
         "devices.registry.tasks.delete_old_unreadable_fields",
         _daily(2, 25),
     ),
+    "delete values of deleted attributes": (
+        "devices.registry.tasks.delete_attribute_values",
+        _hourly(20),
+    ),
     "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),
     "delete expired sessions": ("accounts.tasks.clear_sessions", _daily(3, 50)),
     "seal events": ("events.tasks.seal_events", TEN_SECONDS),
@@ -111,6 +115,7 @@ ROUTES = {
     task: {"queue": "bulk"}
     for task in (
         "certificates.tasks.renew",
+        "devices.registry.tasks.delete_attribute_values",
         "devices.configurations.tasks.recalculate",
         "devices.bulk.tasks.run_bulk_operations",
         "devices.imports.tasks.run_imports",

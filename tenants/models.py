@@ -91,6 +91,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     @cached_property
     def is_staff(self) -> bool:
         """Return whether the user may use the portal. Superusers and members of tenants may."""
+        if getattr(self, "_memberships", None):
+            return True
         with every_tenant_scope():
             return self.is_superuser or Membership.every_tenant.filter(user_id=self.pk).exists()
 

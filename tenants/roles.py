@@ -7,10 +7,11 @@ from django.apps import apps
 from django.contrib.auth.backends import ModelBackend
 from django.db import models
 
-from tenants.context import current_tenant_id
+from tenants.context import current_tenant_id, every_tenant_scope
 from tenants.models import Membership, Role, Tenant, TenantOwned, User
 
 M = TypeVar("M", bound=models.Model)
+MAX_MEMBERSHIPS = 100  # of one user, which a page loads
 
 
 def role_in_current_tenant(user: User) -> Role | None:
@@ -22,9 +23,29 @@ def role_in_current_tenant(user: User) -> Role | None:
         roles = {}
         setattr(user, "_roles", roles)  # noqa: B010 # no field of the model
     if tenant_id not in roles:
-        membership = Membership.objects.filter(user_id=user.pk).first()
+        membership = membership_in_current_tenant(user)
         roles[tenant_id] = Role(membership.role) if membership else None
     return roles[tenant_id]
+
+
+def membership_in_current_tenant(user: User) -> Membership | None:
+    """Return the user's membership in the current tenant, or None."""
+    known: list[Membership] | None = getattr(user, "_memberships", None)
+    if known is None or len(known) == MAX_MEMBERSHIPS:
+        return Membership.objects.filter(user_id=user.pk).first()
+    tenant_id = current_tenant_id()
+    return next((row for row in known if row.tenant_id == tenant_id), None)
+
+
+def memberships_of(user: User) -> list[Membership]:
+    """Return up to 100 memberships of a user, in all tenants. They are kept on the user object."""
+    known: list[Membership] | None = getattr(user, "_memberships", None)
+    if known is None:
+        with every_tenant_scope():
+            memberships = Membership.every_tenant.filter(user_id=user.pk)
+            known = list(memberships.select_related("tenant")[:MAX_MEMBERSHIPS])
+        setattr(user, "_memberships", known)  # noqa: B010 # no field of the model
+    return known
 
 
 class RoleBackend(ModelBackend):

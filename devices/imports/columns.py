@@ -1,7 +1,10 @@
 """The columns of a file of devices, and the headers by which they are recognised."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from devices.registry.exports import ATTRIBUTE
+from devices.registry.services.attributes import of_tenant as of_current_tenant
 
 # Field: its label. The fields of one device may be in several columns, see `MANY`.
 FIELDS = {
@@ -13,6 +16,7 @@ FIELDS = {
     "manufacturer": "Manufacturer",
     "site": "Site",
     "tags": "Tags",
+    "notes": "Notes",
     "id": "Device id",
 }
 MANY = frozenset({"mac_addresses", "tags"})
@@ -32,6 +36,8 @@ _SYNONYMS = {
     "site": "sites sitename location store shop branch building standort filiale ort sitio"
     " emplacement ubicación tienda magasin אתר",
     "tags": "tag labels groups group etiketten schlagworte gruppen étiquettes etiquetas תגיות",
+    "notes": "note comment comments remark remarks notizen bemerkung bemerkungen kommentar notas"
+    " comentarios remarque remarques commentaire הערות",
     "id": "deviceid deviceuuid uuid geräteid",
 }
 
@@ -47,23 +53,38 @@ _KNOWN = {normalized(field): field for field in FIELDS} | {
 }
 
 
-def guess(headers: Sequence[str]) -> list[str]:
+def of_tenant() -> dict[str, str]:
+    """Return the fields that devices of the current tenant have, with their labels."""
+    attributes = of_current_tenant()
+    return FIELDS | {f"{ATTRIBUTE}{key}": row.label for key, row in attributes.items()}
+
+
+def guess(headers: Sequence[str], fields_of_tenant: Mapping[str, str] = FIELDS) -> list[str]:
     """Return the field of each column; "" for a column that is not recognised.
 
     A field that only one column can have goes to the first column.
+
+    Args:
+        fields_of_tenant: see `of_tenant`.
     """
     fields: list[str] = []
+    own = {
+        normalized(name): field
+        for field, label in fields_of_tenant.items()
+        for name in (field, label, field.removeprefix(ATTRIBUTE))
+    }
+    known = own | _KNOWN
     for header in headers:
-        field = _KNOWN.get(normalized(header), "")
+        field = known.get(normalized(header), "")
         fields.append("" if field in fields and field not in MANY else field)
     return fields
 
 
 def fault(fields: Sequence[str]) -> str:
     """Return why devices cannot be read with these fields of the columns; "" if they can."""
-    for field in FIELDS.keys() - MANY:
-        if fields.count(field) > 1:
-            return f"Two columns are {FIELDS[field]}. Choose one of them."
+    for field in dict.fromkeys(fields):
+        if field and field not in MANY and fields.count(field) > 1:
+            return f"Two columns are {FIELDS.get(field, field)}. Choose one of them."
     if not IDENTIFYING & set(fields):
         labels = ", ".join(FIELDS[field] for field in FIELDS if field in IDENTIFYING)
         return f"No column identifies the devices. Choose a column for one of: {labels}."

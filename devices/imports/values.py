@@ -9,9 +9,10 @@ from core.spreadsheets import FORMULA_STARTS
 from devices.imports.columns import FIELDS
 from devices.imports.errors import InvalidRow
 from devices.registry.device_report import DeviceReport
+from devices.registry.exports import ATTRIBUTE
 from devices.registry.services.tags import valid_names
 
-LENGTHS = {"name": 120, "model": 64, "manufacturer": 64, "site": 120}  # characters
+LENGTHS = {"name": 120, "model": 64, "manufacturer": 64, "site": 120, "notes": 4000}  # characters
 _FORMULA_TEXT = re.compile(r'="([^"]*)"')  # Excel's way to keep digits as text
 _ROUNDED = re.compile(r"[+-]?\d+([.,]\d+)?E[+-]?\d{2,}|[+-]?\d+[.,]\d+E\d+", re.IGNORECASE)
 _LIST = re.compile(r"[,;|\n]")
@@ -30,6 +31,8 @@ class RowData:
     device_id: UUID | None
     tags: Sequence[str] | None
     site: str
+    notes: str
+    attributes: Mapping[str, str]  # texts by key
 
 
 def from_cells(cells: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
@@ -87,7 +90,18 @@ def row_data(values: Values) -> RowData:
         name=values.get("name", ""),
     )
     tags = valid_names(_items(values["tags"])) if "tags" in values else None
-    return RowData(report, _device_id(values.get("id", "")), tags, values.get("site", ""))
+    return RowData(
+        report,
+        _device_id(values.get("id", "")),
+        tags,
+        values.get("site", ""),
+        values.get("notes", ""),
+        {
+            field.removeprefix(ATTRIBUTE): value
+            for field, value in values.items()
+            if field.startswith(ATTRIBUTE)
+        },
+    )
 
 
 def _items(text: str) -> list[str]:

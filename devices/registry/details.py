@@ -7,7 +7,15 @@ from django.db.models import Prefetch, QuerySet
 
 from devices.registry.models import Device, DeviceIdentifier, DeviceTag, Tag
 
-RELATED = ("hardware", "reregistration", "next_steps", "site", "replacement", "predecessor")
+RELATED = (
+    "hardware",
+    "reregistration",
+    "next_steps",
+    "site",
+    "replacement",
+    "predecessor",
+    "attributes",
+)
 
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:

@@ -12,6 +12,7 @@ from django_filters import FilterSet
 from drf_spectacular.utils import extend_schema_field
 
 from core.characters import is_blank
+from devices.registry.attribute_filter import AttributesField
 from devices.registry.errors import InvalidFilter
 from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services.reregistration import REQUEST_VALIDITY
@@ -52,6 +53,13 @@ class IdsField(forms.CharField):
 @extend_schema_field({"type": "string", "pattern": f"^{_UUID}(,{_UUID})*$"})
 class IdsFilter(django_filters.Filter):
     field_class = IdsField
+
+
+class AttributesFilter(django_filters.CharFilter):
+    field_class = AttributesField
+
+    def filter(self, qs: Any, value: Any) -> Any:
+        return qs.filter(value) if value else qs
 
 
 class BooleanField(forms.NullBooleanField):
@@ -101,6 +109,11 @@ class DeviceFilter(FilterSet):
     quarantined = BooleanFilter(method="in_quarantine")
     asking = BooleanFilter(method="requesting_reregistration")
     drifted = BooleanFilter(method="with_configuration_drift")
+    attributes = AttributesFilter(
+        max_length=1000,
+        help_text="Conditions on attributes, separated by semicolons: `key:value`, `key>=value` or"
+        " `key<=value`. `key:` means that there is no value.",
+    )
     search = django_filters.CharFilter(method="matching_text", max_length=120)
 
     now: datetime  # set by the caller

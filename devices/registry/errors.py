@@ -176,3 +176,20 @@ class InvalidSubject(Invalid):
     """There is no such tag or device, or the name of a device is not unique."""
 
     code = "invalid_subject"
+
+
+class InvalidAttribute(Invalid):
+    """The definition of an attribute is not valid."""
+
+    code = "invalid_attribute"
+
+
+class InvalidAttributeValue(Invalid):
+    """A value of an attribute does not fit its definition, or there is no such attribute."""
+
+    code = "invalid_attribute_value"
+
+
+class AttributeNotFound(Missing):
+    code = "attribute_not_found"
+    sentence = "There is no such attribute."

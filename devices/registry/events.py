@@ -78,6 +78,27 @@ class SiteDeleted(SiteEvent):
     link = None
 
 
+class AttributeEvent(DomainEvent):
+    """Base of events about the attributes that a tenant defines for its devices."""
+
+    key: str
+    label: str
+
+
+class AttributeDefined(AttributeEvent):
+    """An attribute of devices was created, or its label or choices were changed."""
+
+    name = "attribute.defined"
+
+    kind: str
+
+
+class AttributeDeleted(AttributeEvent):
+    """An attribute of devices was deleted, with its values."""
+
+    name = "attribute.deleted"
+
+
 class DeviceRetired(DomainEvent):
     """A device was retired. Its certificates and its token were revoked."""
 

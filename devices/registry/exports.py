@@ -4,7 +4,17 @@ from collections.abc import Callable, Sequence
 
 from django.db.models import Prefetch
 
-from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet, DeviceTag
+from devices.registry.models import (
+    AttributeDefinition,
+    Device,
+    DeviceIdentifier,
+    DeviceQuerySet,
+    DeviceTag,
+)
+from devices.registry.services.attributes import text_of
+from tenants.context import current_tenant_id
+
+ATTRIBUTE = "attribute."  # prefix of the columns of attributes
 
 
 def _identifiers(kind: str) -> Callable[[Device], str]:
@@ -20,7 +30,8 @@ def _manufacturer(device: Device) -> str:
     return hardware.manufacturer if hardware else ""
 
 
-COLUMNS: Sequence[tuple[str, Callable[[Device], object]]] = (
+Column = tuple[str, Callable[[Device], object]]
+COLUMNS: Sequence[Column] = (
     ("id", lambda device: device.pk),
     ("name", lambda device: device.name),
     ("serial_number", _identifiers("serial_number")),
@@ -39,9 +50,31 @@ COLUMNS: Sequence[tuple[str, Callable[[Device], object]]] = (
 )
 
 
+def _notes(device: Device) -> str:
+    row = getattr(device, "attributes", None)
+    return row.notes if row else ""
+
+
+def _value(key: str) -> Callable[[Device], object]:
+    def text(device: Device) -> str:
+        row = getattr(device, "attributes", None)
+        return text_of(row.values.get(key)) if row else ""
+
+    return text
+
+
+def columns() -> Sequence[Column]:
+    """Return all columns, with the notes and the attributes of the tenants in scope."""
+    is_of_one = current_tenant_id() is not None
+    rows = AttributeDefinition.objects if is_of_one else AttributeDefinition.every_tenant
+    keys = sorted(set(rows.in_use().values_list("key", flat=True)))
+    own = [(f"{ATTRIBUTE}{key}", _value(key)) for key in keys]
+    return [*COLUMNS, ("notes", _notes), *own]
+
+
 def with_columns(devices: DeviceQuerySet) -> DeviceQuerySet:
     """Load what `COLUMNS` need with a few queries for many devices."""
-    return devices.select_related("site", "hardware").prefetch_related(
+    return devices.select_related("site", "hardware", "attributes").prefetch_related(
         Prefetch("identifiers", DeviceIdentifier.every_tenant.in_use().order_by("id")),
         Prefetch("device_tags", DeviceTag.every_tenant.select_related("tag").order_by("tag__name")),
     )

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 
 from core import clock
-from devices.registry.services import pairing, presence, unreadable_fields
+from devices.registry.services import attributes, pairing, presence, unreadable_fields
 from tenants.context import every_tenant_scope
 
 LONGEST_SWEEP = timedelta(seconds=50)  # the next one, which starts each minute, continues
@@ -28,6 +28,13 @@ def sweep_device_status() -> int:
 def delete_expired_pairings() -> int:
     """Delete pairings that expired more than a day ago. Return the number of pairings."""
     return pairing.delete_expired(now=clock.now())
+
+
+@shared_task(ignore_result=True)
+def delete_attribute_values() -> int:
+    """Remove the values of deleted attributes from all devices. Return how many were removed."""
+    with every_tenant_scope():
+        return attributes.delete_values()
 
 
 @shared_task(ignore_result=True)

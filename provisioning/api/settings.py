@@ -76,6 +76,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "UpdateStatusEnum": "devices.updates.models.Status",
         "UpdateFeedbackEnum": "devices.updates.api.device_serializers.FEEDBACK",
         "WeekdayEnum": "core.rest.weekly_times.WEEKDAYS",
+        "AttributeKindEnum": "devices.registry.models.AttributeDefinition.Kind",
         "RuleScopeEnum": "devices.monitoring.models.MonitoringRule.Scope",
         "RecurrenceEnum": "devices.maintenance.models.MaintenanceWindow.Recurrence",
         "PreferenceKindEnum": "devices.preferences.models.Kind",

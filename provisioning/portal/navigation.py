@@ -124,6 +124,7 @@ SECTIONS = (
             _list("Enrollment tokens", "devices.enrollmenttoken"),
             _list("Identifier conflicts", "devices.identifierconflict"),
             _list("Unreadable fields", "devices.unreadablefield"),
+            _list("Attributes", "devices.attributedefinition"),
         ),
     ),
     Section(

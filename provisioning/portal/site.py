@@ -8,11 +8,11 @@ from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from accounts.middleware import memberships_of, tenant_address
+from accounts.middleware import tenant_address
 from provisioning.portal import account_pages, joining, live, sign_in
 from tenants.context import current_tenant_id
 from tenants.models import Tenant, User
-from tenants.roles import role_in_current_tenant
+from tenants.roles import memberships_of, role_in_current_tenant
 
 # Dotted path. It is imported when the URLs are built, because admin classes need the site.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"

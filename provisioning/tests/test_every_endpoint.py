@@ -97,6 +97,8 @@ TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("post", "/devices/auto-register"),
     ("get", "/devices/bulk"),
     ("post", "/devices/bulk"),
+    ("get", "/device-attributes"),
+    ("put", "/device-attributes/{key}"),
     ("get", "/sites"),
     ("post", "/sites"),
     ("get", "/devices/conflicts"),

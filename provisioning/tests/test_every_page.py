@@ -42,12 +42,14 @@ from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
 from devices.registry.models import (
+    AttributeDefinition,
     Device,
     EnrollmentToken,
     IdentifierConflict,
     Site,
     UnreadableField,
 )
+from devices.registry.services import attributes
 from devices.registry.services.credentials import create_enrollment_token
 from devices.registry.tests.factories import (
     DeviceFactory,
@@ -173,6 +175,7 @@ def protected(module_transaction: None) -> dict[str, Any]:
     )
     alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title=NAME)
     with tenant_scope(tenant.pk):
+        attribute = attributes.define(key="protected", label=NAME, kind="text", now=now)
         window = windows.create(name=NAME, starts_at=now, ends_at=now + timedelta(hours=1), now=now)
     channel = ChannelFactory.create(tenant=tenant, name=NAME)
     message = ChannelDelivery.every_tenant.create(
@@ -232,6 +235,7 @@ def protected(module_transaction: None) -> dict[str, Any]:
         Invitation._meta.label_lower: invitation,
         Device._meta.label_lower: device,
         Site._meta.label_lower: site,
+        AttributeDefinition._meta.label_lower: attribute,
         EnrollmentToken._meta.label_lower: enrollment,
         IdentifierConflict._meta.label_lower: conflict,
         UnreadableField._meta.label_lower: unreadable,

@@ -26,6 +26,9 @@ class ExportMixin(PortalAdmin):
     export_columns: ClassVar[Sequence[Column]]
     list_before_template = "portal/list_links.html"
 
+    def get_export_columns(self, request: HttpRequest) -> Sequence[Column]:
+        return self.export_columns
+
     def export_rows(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows with the related rows that the columns need."""
         return rows
@@ -47,13 +50,14 @@ class ExportMixin(PortalAdmin):
 
     def _exported(self, request: HttpRequest) -> StreamingHttpResponse:
         rows = self.get_changelist_instance(request).get_queryset(request)
-        headers = [header for header, _ in self.export_columns]
-        lines = csv_lines(headers, self.export_rows(rows), self._cells)
+        columns = self.get_export_columns(request)
+
+        def cells(row: Any) -> list[str]:
+            return [as_text(value(row)) for _, value in columns]
+
+        lines = csv_lines([header for header, _ in columns], self.export_rows(rows), cells)
         response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
         name = str(self.opts.verbose_name_plural).replace(" ", "-")
         response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
         response["Cache-Control"] = "no-store"
         return response
-
-    def _cells(self, row: Any) -> list[str]:
-        return [as_text(value(row)) for _, value in self.export_columns]

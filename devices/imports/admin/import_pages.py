@@ -130,7 +130,7 @@ def _act(request: HttpRequest, row: DeviceImport) -> None:
 def report(request: HttpRequest, import_id: UUID) -> StreamingHttpResponse:
     """Return the rows of an import with their outcomes as CSV."""
     row = _import(request, import_id)
-    fields = [field for field in columns.FIELDS if field in {c["field"] for c in row.columns}]
+    fields = [field for field in dict.fromkeys(c["field"] for c in row.columns) if field]
     header = ["row", "outcome", "detail", *fields, "device_id"]
 
     def cells(item: ImportRow) -> list[str]:
@@ -165,7 +165,7 @@ def page_context(request: HttpRequest, row: DeviceImport) -> dict[str, Any]:
         "may_start": may_manage and row.state == State.CHECKED and usable > 0,
         "may_cancel": may_manage and row.state in DeviceImport.OPEN,
         "may_upload": may_manage and row.state in (State.EMPTY, State.COLUMNS),
-        "fields": list(columns.FIELDS.items()),
+        "fields": list(columns.of_tenant().items()),
         "encodings": list(reading.ENCODINGS.items()),
         "is_text": row.encoding != reading.WORKBOOK,
         "upload_url": reverse("admin:imports_file", args=[row.pk]),

@@ -100,7 +100,7 @@ def check(
     """Let a worker check all rows with these columns.
 
     Args:
-        fields: the field of each column, see `columns.FIELDS`; "" for a column that is not
+        fields: the field of each column, see `columns.of_tenant`; "" for a column that is not
             imported. None keeps those that were guessed.
         creates_sites: whether sites that do not exist are created.
 
@@ -111,7 +111,7 @@ def check(
     row = _locked(device_import, State.COLUMNS, State.CHECKED)
     if fields is None:
         fields = [column["field"] for column in row.columns]
-    if len(fields) != len(row.columns) or not set(fields) <= {"", *columns.FIELDS}:
+    if len(fields) != len(row.columns) or not set(fields) <= {"", *columns.of_tenant()}:
         raise InvalidColumns("Choose a field for each column.")
     if fault := row.fault or columns.fault(fields):
         raise InvalidColumns(fault)
@@ -219,10 +219,11 @@ def _describe(row: DeviceImport, content: bytes, format: Format) -> None:
         header.pop()
     if len(header) > reading.MAX_COLUMNS:
         raise UnreadableFile(f"The file has more than {reading.MAX_COLUMNS} columns.")
+    fields = columns.guess(header, columns.of_tenant())
     row.encoding, row.separator = format.encoding, format.separator
     row.columns = [
         {"header": clean(text)[:100], "field": field, "examples": _values(examples, place)}
-        for place, (text, field) in enumerate(zip(header, columns.guess(header), strict=True))
+        for place, (text, field) in enumerate(zip(header, fields, strict=True))
     ]
 
 

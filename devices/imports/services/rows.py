@@ -1,5 +1,6 @@
 """What a row of a file means for the tenant's devices, and its import."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,8 +14,9 @@ from devices.imports.values import RowData, clean
 from devices.registry.errors import IdentifierRequired
 from devices.registry.identifiers import Identifier, label
 from devices.registry.identity import Contest, Verdict
-from devices.registry.models import Device, DeviceIdentifier, Site
+from devices.registry.models import Device, DeviceAttributes, DeviceIdentifier, Site
 from devices.registry.services import device_details, registration, sites
+from devices.registry.services.attributes import Value, parsed, text_of
 from devices.registry.services.device_details import UNCHANGED
 from devices.registry.services.identification import Identification, identify
 from devices.registry.services.tags import tag_names
@@ -49,11 +51,12 @@ def plan(data: RowData, *, creates_sites: bool) -> Plan:
     """
     if data.site and not creates_sites:
         sites.find_site(data.site)
+    attributes = parsed(data.attributes)
     device, identifiers = _device_of(data)
     if device is None:
         words = ", ".join(f"{label(item)} {item.written or item.value}" for item in identifiers)
         return Plan(Outcome.NEW, None, identifiers, words[:1].upper() + words[1:])
-    changes = _changes(device, data, identifiers)
+    changes = [*_changes(device, data, identifiers), *_changed_details(device, data, attributes)]
     outcome = Outcome.CHANGED if changes else Outcome.UNCHANGED
     return Plan(outcome, device, identifiers, "; ".join(changes))
 
@@ -73,6 +76,10 @@ def apply(data: RowData, *, creates_sites: bool, now: datetime) -> tuple[Plan, D
         device = registration.register_identified(
             data.report, planned.identifiers, tags=data.tags or (), site=site, now=now
         )
+        if data.notes or data.attributes:
+            device_details.update(
+                device=device, notes=data.notes or None, attributes=data.attributes, now=now
+            )
         return planned, device
     device = planned.device
     if planned.outcome == Outcome.CHANGED:
@@ -81,6 +88,8 @@ def apply(data: RowData, *, creates_sites: bool, now: datetime) -> tuple[Plan, D
             name=_new_name(device, data),
             tags=data.tags,
             site=site if data.site else UNCHANGED,
+            notes=data.notes or None,
+            attributes=data.attributes,
             now=now,
         )
         device_details.add_identifiers(device=device, identifiers=planned.identifiers, now=now)
@@ -151,6 +160,23 @@ def _changes(device: Device, data: RowData, identifiers: tuple[Identifier, ...])
             changes.append(f"{FIELDS['site']}: {before_site} → {data.site}")
     changes += [f"Added: {label(item)} {item.written or item.value}" for item in identifiers]
     return changes
+
+
+def _changed_details(
+    device: Device, data: RowData, attributes: Mapping[str, Value | None]
+) -> list[str]:
+    """Return which notes and attributes a row changes, such as `floor: 1 → 2`."""
+    if not data.notes and not attributes:
+        return []
+    row = DeviceAttributes.objects.filter(device=device).first() or DeviceAttributes()
+    before = row.values
+    changes = [
+        f"{key}: {text_of(before.get(key)) or '-'} → {text_of(value)}"
+        for key, value in attributes.items()
+        if value != before.get(key)
+    ]
+    is_noted = data.notes and data.notes != clean(protect(row.notes))
+    return [FIELDS["notes"], *changes] if is_noted else changes
 
 
 def _new_name(device: Device, data: RowData) -> str | None:

@@ -23,6 +23,7 @@ RELATED = (
     "reregistration",
     "predecessor__failed",
     "replacement__successor",
+    "attributes",
 )
 OVERVIEW = "overview"
 HISTORY = "history"

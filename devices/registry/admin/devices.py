@@ -10,6 +10,7 @@ from unfold.decorators import action, display
 
 from core import clock
 from devices.registry import exports
+from devices.registry.admin.attributes import field_names, filters_of_tenant
 from devices.registry.admin.device_page import TabbedPage
 from devices.registry.admin.filters import (
     DriftFilter,
@@ -41,6 +42,7 @@ from tenants.admin.base import (
 )
 from tenants.admin.columns import time_column
 from tenants.admin.export import ExportMixin
+from tenants.context import current_tenant_id
 
 
 class IdentifierInline(ReadOnlyInline):
@@ -75,7 +77,6 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
     search_fields = ("name",)
     search_help_text = "Part of the name, or the beginning of an identifier"
     ordering = ("-registered_at", "-id")
-    export_columns = exports.COLUMNS
     inlines: Any = (IdentifierInline,)
     actions: Any = ("retire_selected", "new_token_for_selected", *QUARANTINE_ACTIONS)
     # Of the pages of single devices. A list offers bulk operations instead.
@@ -103,6 +104,18 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
         "id",
     )
 
+    def get_export_columns(self, request: HttpRequest) -> Any:
+        return exports.columns()
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """Return the filters, with one for each attribute of a member's tenant."""
+        filters = super().get_list_filter(request)
+        match = request.resolver_match
+        is_list = match is None or "object_id" not in match.kwargs
+        if is_list and current_tenant_id() is not None:
+            filters += filters_of_tenant()
+        return filters
+
     def export_rows(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(rows, DeviceQuerySet)
         return exports.with_columns(rows)
@@ -121,7 +134,7 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
         is_linked = hasattr(obj, "predecessor") or hasattr(obj, "replacement")
         links = (("Replacement", {"fields": ("replaces", "replaced_by")}),) if is_linked else ()
         return (
-            (None, {"fields": ("name", "tags", "site_name")}),
+            (None, {"fields": ("name", "tags", "site_name", *field_names(obj))}),
             ("State", {"fields": ("status", "pending_decisions", "seen", "registered", "retired")}),
             *links,
             (

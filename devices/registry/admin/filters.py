@@ -7,6 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from unfold.contrib.filters.admin import TextFilter
 
+from devices.registry.admin.attributes import PREFIX
+from devices.registry.attribute_filter import SEPARATOR
 from devices.registry.models import DeviceQuerySet
 
 # Filters of the list → parameters of `GET /devices`.
@@ -113,10 +115,15 @@ def conditions_of(parameters: QueryDict) -> dict[str, str]:
     So an operation on all devices of a list selects the devices that the list shows.
     """
     conditions: dict[str, str] = {}
+    attributes = []
     for name, value in parameters.dict().items():
         text = str(value).strip()
         if text:
             conditions |= _CONDITIONS.get((name, text), {})
             if name in _NAMES and (name, text) not in _CONDITIONS:
                 conditions[_NAMES[name]] = text
+            if name.startswith(PREFIX):
+                attributes.append(f"{name.removeprefix(PREFIX)}:{text}")
+    if attributes:
+        conditions["attributes"] = SEPARATOR.join(attributes)
     return conditions

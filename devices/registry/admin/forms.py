@@ -12,6 +12,7 @@ from unfold.widgets import (
 )
 
 from core import clock
+from devices.registry.admin import attributes
 from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, DeviceTag, EnrollmentToken, ReregistrationPolicy, Site
 from devices.registry.services import credentials, device_details, registration
@@ -93,6 +94,7 @@ class UpdateForm(ServiceForm):
         names = device_tags.values_list("tag__name", flat=True)
         self.initial.setdefault("tags", ", ".join(names))
         self.initial.setdefault("site_name", str(self.instance.site or ""))
+        self.fields |= attributes.form_fields(self.instance)
 
     def call_service(self) -> Device:
         return device_details.update(
@@ -100,6 +102,8 @@ class UpdateForm(ServiceForm):
             name=self.cleaned_data["name"],
             tags=self.cleaned_data["tags"].split(","),
             site=_site(self.cleaned_data["site_name"]),
+            notes=self.cleaned_data["notes"],
+            attributes=attributes.entered(self.cleaned_data),
             now=clock.now(),
         )
 

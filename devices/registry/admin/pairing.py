@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.middleware import memberships_of, second_factor_verified
+from accounts.middleware import second_factor_verified
 from accounts.services import second_factor
 from core import clock
 from core.errors import DomainError
@@ -26,6 +26,7 @@ from tenants.admin.base import signed_in_user
 from tenants.admin.forms import text_field
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Role, Tenant
+from tenants.roles import memberships_of
 
 
 class CodeForm(forms.Form):

@@ -17,6 +17,7 @@ def device_answer(device: Any) -> dict[str, Any]:
     """
     hardware = getattr(device, "hardware", None)
     steps = getattr(device, "next_steps", None)
+    attributes = getattr(device, "attributes", None)
     identifiers = _identifiers(device)
     return {
         "id": str(device.pk),
@@ -37,6 +38,8 @@ def device_answer(device: Any) -> dict[str, Any]:
         "ip_address": device.ip_address,
         "tags": sorted(row.tag.name for row in device.loaded_tags),
         "site": {"id": str(device.site.pk), "name": device.site.name} if device.site else None,
+        "notes": attributes.notes if attributes else "",
+        "attributes": attributes.values if attributes else {},
         "replaces": _other(device, "predecessor", "failed_id"),
         "replaced_by": _other(device, "replacement", "successor_id"),
         "registered_at": _time(device.registered_at),

@@ -23,7 +23,7 @@ from devices.registry.api.serializers import (
     PairSerializer,
     report_from,
 )
-from devices.registry.api.views import device_response
+from devices.registry.api.views import response_to_device
 from devices.registry.services import pairing
 from tenants.context import bind_tenant
 
@@ -78,5 +78,5 @@ class PairTokenView(APIView):
         registration = pairing.poll(device_code=code, now=clock.now())
         device = registration.device
         bind_tenant(device.tenant_id)
-        data = {"device": device_response(device.pk), "token": registration.token}
+        data = {"device": response_to_device(device.pk), "token": registration.token}
         return Response(data, headers=NO_STORE)

@@ -19,7 +19,8 @@ from core.rest.tolerant import TolerantSerializer
 from devices.registry.api.device_answer import device_answer
 from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
-from devices.registry.models import Device, Reregistration, Site
+from devices.registry.models import AttributeDefinition, Device, Reregistration, Site
+from devices.registry.services.attributes import MAX_CHOICES, MAX_NOTES, MAX_TEXT
 from devices.registry.services.tags import TAG_PATTERN
 from devices.registry.signature_algorithms import ALGORITHMS
 
@@ -96,6 +97,39 @@ class DeviceUpdateSerializer(StrictSerializer):
         child=StrictCharField(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
     site = site_field()
+    notes = serializers.CharField(max_length=MAX_NOTES, required=False, allow_blank=True)
+    attributes = serializers.DictField(
+        required=False,
+        help_text="Values to set, by key; null removes one. Others stay as they are.",
+    )
+
+
+class AttributeSerializer(serializers.ModelSerializer[AttributeDefinition]):
+    """An attribute that the devices of the tenant can have."""
+
+    choices = serializers.ListField(child=serializers.CharField())
+
+    class Meta:
+        model = AttributeDefinition
+        fields = ("key", "label", "kind", "choices")
+        read_only_fields = fields
+
+
+class AttributesSerializer(serializers.Serializer[Any]):
+    results = AttributeSerializer(many=True)
+
+
+class AttributeFields(StrictSerializer):
+    """An attribute. The kind of an existing one cannot be changed."""
+
+    label: Any = StrictCharField(max_length=64)
+    kind = serializers.ChoiceField(choices=AttributeDefinition.Kind.choices)
+    choices = serializers.ListField(
+        child=StrictCharField(max_length=MAX_TEXT),
+        max_length=MAX_CHOICES,
+        required=False,
+        help_text="Of the kind `choice`.",
+    )
 
 
 class ReplacementFields(StrictSerializer):
@@ -142,6 +176,11 @@ class DeviceSerializer(serializers.Serializer[Device]):
     ip_address = serializers.CharField(allow_null=True)
     tags = serializers.ListField(child=serializers.CharField())
     site = SiteOfDeviceSerializer(allow_null=True)
+    notes = serializers.CharField(help_text="Empty in responses to devices.")
+    attributes = serializers.DictField(
+        help_text="Values of the tenant's attributes by key: texts, numbers, booleans and dates."
+        " Empty in responses to devices."
+    )
     replaces = serializers.UUIDField(
         allow_null=True, help_text="The device whose record this device took over."
     )

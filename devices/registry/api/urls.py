@@ -1,6 +1,7 @@
 from django.urls import path
 
 from devices.registry.api import (
+    attribute_views,
     conflict_views,
     pairing_views,
     site_views,
@@ -44,6 +45,8 @@ urlpatterns = [
         conflict_views.ConflictDecisionView.as_view(),
         name="device-conflict-decision",
     ),
+    path("device-attributes", attribute_views.AttributesView.as_view(), name="attributes"),
+    path("device-attributes/<slug:key>", attribute_views.AttributeView.as_view(), name="attribute"),
     path("sites", site_views.SitesView.as_view(), name="sites"),
     path("sites/<uuid:site_id>", site_views.SiteView.as_view(), name="site"),
     path("devices/pair", pairing_views.PairView.as_view(), name="pair-start"),

@@ -187,7 +187,7 @@ class MeView(APIView):
 
     @extend_schema(responses=DeviceSerializer)
     def get(self, request: Request) -> Response:
-        return Response(device_response(calling_device(request).pk))
+        return Response(response_to_device(calling_device(request).pk))
 
 
 def _site(value: str | None) -> Site | None:
@@ -206,7 +206,7 @@ def get_device(device_id: UUID) -> Device:
 def registered_device(registration: Registration) -> dict[str, Any]:
     """Return the serialized device of a registration. That of a new one needs no query."""
     device = registration.device
-    return device_answer(device) if registration.created else device_response(device.pk)
+    return device_answer(device) if registration.created else response_to_device(device.pk)
 
 
 def device_response(device_id: UUID) -> dict[str, Any]:
@@ -217,3 +217,8 @@ def device_response(device_id: UUID) -> dict[str, Any]:
     """
     device = first_or_raise(with_details(Device.objects.filter(pk=device_id)), DeviceNotFound)
     return device_answer(device)
+
+
+def response_to_device(device_id: UUID) -> dict[str, Any]:
+    """Return the serialized device without what members note about it."""
+    return {**device_response(device_id), "notes": "", "attributes": {}}

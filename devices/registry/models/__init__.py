@@ -1,5 +1,6 @@
 """The models of the device registry."""
 
+from devices.registry.models.attributes import AttributeDefinition, DeviceAttributes
 from devices.registry.models.conflicts import ConflictingDevice, IdentifierConflict
 from devices.registry.models.devices import (
     ACTIVE_IDENTIFIER_CONSTRAINT,
@@ -20,9 +21,11 @@ from devices.registry.models.unreadable_fields import UnreadableField, Unreadabl
 
 __all__ = [
     "ACTIVE_IDENTIFIER_CONSTRAINT",
+    "AttributeDefinition",
     "CloneObservation",
     "ConflictingDevice",
     "Device",
+    "DeviceAttributes",
     "DeviceHardware",
     "DeviceIdentifier",
     "DeviceQuerySet",

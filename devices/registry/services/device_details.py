@@ -1,8 +1,9 @@
 """Change details of a device: its name, tags and site, and what it reports of its hardware."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -12,6 +13,7 @@ from devices.registry.identifiers import Identifier
 from devices.registry.models import Device, DeviceHardware, Site
 from devices.registry.queries import lock_device
 from devices.registry.services import device_identifiers
+from devices.registry.services.attributes import set_details
 from devices.registry.services.sites import require_site
 from devices.registry.services.tags import set_tags
 from events.domain_events import Changes
@@ -34,17 +36,21 @@ def update(
     name: str | None = None,
     tags: Iterable[str] | None = None,
     site: Site | Unchanged | None = UNCHANGED,
+    notes: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
     now: datetime,
 ) -> Device:
-    """Change the name, the tags and the site of a device.
+    """Change the name, the tags, the site, the notes and the attributes of a device.
 
     Args:
         name: the new name; None leaves it unchanged.
         tags: the new tags; None leaves them unchanged.
         site: the new site; None removes the device from its site.
+        notes, attributes: see `set_details`.
 
     Raises:
         DeviceIsRetired: the device is retired.
+        InvalidAttributeValue: see `set_details`.
         InvalidTag: see `set_tags`.
         InvalidSite: the site was deleted.
     """
@@ -64,6 +70,8 @@ def update(
         before, after = set_tags(device, tags)
         if before != after:
             changes["tags"] = (before, after)
+    if notes is not None or attributes:
+        changes |= set_details(device, notes=notes, values=attributes)
     if changes:
         record(
             [

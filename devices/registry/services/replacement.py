@@ -7,7 +7,7 @@ from django.db import transaction
 from devices.registry.errors import CannotReplace
 from devices.registry.events import DeviceReplaced
 from devices.registry.extension_points import device_replaced
-from devices.registry.models import Device, DeviceReplacement
+from devices.registry.models import Device, DeviceAttributes, DeviceReplacement
 from devices.registry.queries import lock_device
 from devices.registry.services.device_details import update
 from devices.registry.services.retirement import retire
@@ -42,7 +42,16 @@ def replace(*, failed: Device, by: Device, now: datetime) -> Device:
         raise CannotReplace(sentence, field="replacement")
     DeviceReplacement.objects.create(failed=failed, successor=by, replaced_at=now)
     tags = {*tag_names(failed), *tag_names(by)}
-    by = update(device=by, name=failed.name, tags=tags, site=failed.site or by.site, now=now)
+    details = DeviceAttributes.objects.filter(device=failed).first() or DeviceAttributes()
+    by = update(
+        device=by,
+        name=failed.name,
+        tags=tags,
+        site=failed.site or by.site,
+        notes=details.notes or None,
+        attributes=details.values,
+        now=now,
+    )
     for callback in device_replaced:
         callback(failed, by, now)
     retire(device=failed, reason=f"replaced by {by.pk}", now=now)

@@ -26,13 +26,13 @@ class Command(BaseCommand):
                 tenant_id = tenant_by_slug(tenant).pk
         except DomainError as error:
             raise CommandError(str(error)) from error
-        headers = [header for header, _ in exports.COLUMNS]
         with tenant_scope(tenant_id):
+            columns = exports.columns()
             devices = Device.objects.all() if retired else Device.objects.not_retired()
             lines = csv_lines(
-                headers,
+                [header for header, _ in columns],
                 exports.with_columns(devices),
-                lambda device: [as_text(value(device)) for _, value in exports.COLUMNS],
+                lambda device: [as_text(value(device)) for _, value in columns],
             )
         for chunk in lines:
             self.stdout.write(chunk, ending="")

@@ -86,8 +86,8 @@ public class TwelveCalls {
 
     static PaginatedDeviceList devices(ApiClient member, String cursor) throws ApiException {
         return new DevicesApi(member).listDevices(
-            null, null, cursor, null, null, null, "Model A", null, null, null, null, 1, null, null, null,
-            null, null);
+            null, null, null, cursor, null, null, null, "Model A", null, null, null, null, 1, null, null,
+            null, null, null);
     }
 
     static String cursor(URI link) throws Exception {
