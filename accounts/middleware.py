@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.contrib.auth import logout
@@ -9,9 +10,11 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 
 from accounts.services import second_factor, user_sessions
 from core import clock
+from core.time_zones import time_zones
 from tenants.context import (
     bind_caller,
     bind_every_tenant,
@@ -38,8 +41,14 @@ BEFORE_SECOND_FACTOR_SETUP = WITH_INITIAL_PASSWORD | {"second-factor", "set-up-s
 VERIFIED_SECOND_FACTOR = "second_factor_shown"
 TENANT_SLUG = "provisioning.tenant"  # request.META: the tenant in the address
 # Pages of the user or of an installation, which need no tenant.
-WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {"sessions", "password_change_done", "pair"}
+WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {
+    "sessions",
+    "own_settings",
+    "password_change_done",
+    "pair",
+}
 SESSION_ID = "session_id"  # of the `UserSession`
+ZONE_COOKIE = "time_zone"  # set by `time_zone.js`
 
 
 class PortalMiddleware:
@@ -53,7 +62,10 @@ class PortalMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        try:
+            return self.get_response(request)
+        finally:
+            timezone.deactivate()  # the thread serves other users next
 
     def process_view(self, request: HttpRequest, *args: object) -> HttpResponse | None:
         match = request.resolver_match
@@ -62,6 +74,7 @@ class PortalMiddleware:
         user = request.user
         if not isinstance(user, User):
             return None
+        timezone.activate(zone_of(request, user))
         if not _is_signed_in(request, user):
             logout(request)
             return redirect_to_login(request.get_full_path(), "admin:login")
@@ -111,6 +124,12 @@ class PortalMiddleware:
         if len(memberships) == 1:
             bind_tenant(memberships[0].tenant_id)
         return len(memberships) == 1
+
+
+def zone_of(request: HttpRequest, user: User) -> ZoneInfo:
+    """Return the time zone that a user has chosen, or that of the browser, or UTC."""
+    zone = user.time_zone or request.COOKIES.get(ZONE_COOKIE, "")
+    return ZoneInfo(zone if zone in time_zones() else "UTC")
 
 
 def choose_tenant(request: HttpRequest, user: User) -> HttpResponse:

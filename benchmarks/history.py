@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks.size import size
-from devices.metrics.admin.device_panel import CHART_MEASURES, charts
+from devices.metrics.admin.device_panel import CHART_MEASURES, SPANS, charts
 from devices.metrics.measures import MEASURE, MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
 from devices.metrics.services import history, partitions
@@ -107,7 +107,7 @@ def _measure_charts(tenant: Tenant, end: datetime) -> None:
             chart_times.append(time.perf_counter() - started)
             assert len(rows) in (DAYS * 24, DAYS * 24 + 1), len(rows)
             started = time.perf_counter()
-            charts(device, span="month", now=end)
+            charts(device, Period(start=end - SPANS["month"], end=end))
             panel_times.append(time.perf_counter() - started)
             bare_times.append(_measure_samples_query(device, period))
     median = REPEATS // 2

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.utils.timezone import get_current_timezone_name
+
+from core.times import local_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,12 @@ class Chart:
     """The contents of the template `portal/chart.html`.
 
     `data` is passed to `portal/charts.js`. Each of `rows` is a row of the table: the time,
-    followed by one value for each of `columns`.
+    followed by one value for each of `columns`. `zone` is the time zone of the user.
     """
 
     title: str
     unit: str
+    zone: str = ""
     newest: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
@@ -56,7 +61,7 @@ def chart(
         floor, ceiling: values that the axis always contains.
         against: points of a second line on the same axis.
     """
-    result = Chart(title=title, unit=unit)
+    result = Chart(title=title, unit=unit, zone=get_current_timezone_name())
     if not points:
         return result
     has_range = any(point.most is not None for point in points)
@@ -66,6 +71,7 @@ def chart(
         "end": _milliseconds(end),
         "gap": 2500 * step.total_seconds(),
         "unit": unit,
+        "zone": result.zone,
         "floor": floor,
         "ceiling": ceiling,
         "points": [[_milliseconds(p.at), p.value, p.least, p.most] for p in points],
@@ -77,7 +83,7 @@ def chart(
 
 
 def _row(point: Point, has_range: bool) -> tuple[str, ...]:
-    time = f"{point.at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    time = local_text(point.at)
     values = [point.value, *([point.least, point.most] if has_range else [])]
     return (time, *("" if value is None else _short(value) for value in values))
 

@@ -57,6 +57,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     name = models.CharField(max_length=120, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    time_zone = models.CharField(max_length=64, blank=True, db_default="")  # "": the browser's
+    # Columns that the user chose, by the model of a list, such as `devices.device`.
+    list_columns: Any = models.JSONField(default=dict, db_default={}, editable=False)
     # The initial password is known to somebody else, so the user must change it.
     password_is_first = models.BooleanField(default=False, editable=False)
     # False if the account was created by a link that was not mailed to the address.
@@ -260,3 +263,33 @@ class ApiToken(IssuedToken):
     class Meta(IssuedToken.Meta):
         abstract = False
         constraints = (SameTenant("membership", name="api_token_of_its_members_tenant"),)
+
+
+class SavedView(TenantOwned):
+    """The filters, the order and the columns of a list, under a name. See `saved_views`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # The owner; null if the view belongs to the tenant.
+    user = models.ForeignKey(
+        User, on_delete=models.CASCADE, null=True, related_name="saved_views", db_index=False
+    )
+    model = models.CharField(max_length=80)  # of the list, such as `devices.device`
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=2000, blank=True)
+    columns: Any = models.JSONField(default=list)
+    created_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "saved view"
+        ordering = ("name", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "model", "user", "name"),
+                name="view_once_per_owner",
+                nulls_distinct=False,
+            ),
+        )
+        indexes = (models.Index(fields=("user",), name="view_of_user"),)
+
+    def __str__(self) -> str:
+        return self.name

@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import call_command
@@ -177,3 +178,41 @@ def test_the_operator_sets_a_password_that_must_be_changed(user: User, capsys: A
     assert not is_signed_in(before)
     client = sign_in(user, result["password"])
     assert client.get(DEVICES)["Location"] == "/admin/password_change/"
+
+
+class TestTimeZone:
+    PAGE = "/admin/account/"
+
+    def page(self, client: Client, user: User) -> str:
+        text: str = client.get("/admin/sessions/").content.decode()
+        return text
+
+    def test_times_are_shown_in_the_time_zone_that_the_user_has_chosen(self, user: User) -> None:
+        client = sign_in(user)
+        began = user.sessions.get().began_at
+
+        response = client.post(self.PAGE, {"name": "Ada", "time_zone": "Asia/Tokyo"})
+
+        assert response.status_code == 302
+        tokyo = began.astimezone(ZoneInfo("Asia/Tokyo"))
+        assert f"{tokyo:%Y-%m-%d %H:%M}" in self.page(client, user)
+        user.refresh_from_db()
+        assert (user.name, user.time_zone) == ("Ada", "Asia/Tokyo")
+
+    def test_the_time_zone_of_the_browser_is_used_if_none_is_chosen(self, user: User) -> None:
+        client = sign_in(user)
+        client.cookies["time_zone"] = "America/New_York"
+
+        began = user.sessions.get().began_at.astimezone(ZoneInfo("America/New_York"))
+        assert f"{began:%Y-%m-%d %H:%M}" in self.page(client, user)
+
+    @pytest.mark.parametrize("zone", ["Mars/One", "../etc/passwd"])
+    def test_an_unknown_time_zone_is_refused_and_an_unknown_one_of_a_browser_is_ignored(
+        self, user: User, zone: str
+    ) -> None:
+        client = sign_in(user)
+        response = client.post(self.PAGE, {"name": "", "time_zone": zone})
+        assert "There is no such time zone." in response.content.decode()
+
+        client.cookies["time_zone"] = zone
+        assert client.get("/admin/sessions/").status_code == 200

@@ -5,6 +5,7 @@ from datetime import datetime
 from django import template
 from django.utils.html import format_html
 from django.utils.timesince import timesince
+from django.utils.timezone import localtime
 
 from core import clock
 
@@ -30,7 +31,7 @@ def relative_time(moment: datetime | None, *, never: str = "never") -> str:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
-        f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+        f"{localtime(moment):%Y-%m-%d %H:%M:%S %Z}",
         text,
     )
 

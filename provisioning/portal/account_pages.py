@@ -15,14 +15,20 @@ from django.urls import reverse_lazy
 from django.views.decorators.cache import never_cache
 from kombu.exceptions import OperationalError
 from unfold.forms import AuthenticationForm
-from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminPasswordWidget
+from unfold.widgets import (
+    UnfoldAdminEmailInputWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from accounts.middleware import SESSION_ID
-from accounts.services import password_reset, user_sessions
+from accounts.services import own, password_reset, user_sessions
 from core import clock
 from core.limits import Limit
 from core.tasks import enqueue
+from core.time_zones import time_zones
 from tenants.admin.base import signed_in_user
+from tenants.admin.forms import text_field
 from tenants.context import caller_network
 from tenants.models import User
 
@@ -107,6 +113,44 @@ class SetPasswordView(PasswordResetConfirmView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {**admin.site.each_context(self.request), **super().get_context_data(**kwargs)}
+
+
+class OwnSettingsForm(forms.Form):
+    """A user's name, and the time zone in which the portal shows times."""
+
+    name = text_field("Name", length=120, help_text="Shown to the other members.")
+    time_zone = forms.CharField(
+        label="Time zone",
+        required=False,
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget(attrs={"list": "time-zones"}),
+        help_text="For example Europe/Berlin. If empty, the time zone of your browser.",
+    )
+
+    def clean_time_zone(self) -> str:
+        zone: str = self.cleaned_data["time_zone"].strip()
+        if zone and zone not in time_zones():
+            raise forms.ValidationError("There is no such time zone.")
+        return zone
+
+
+@never_cache
+def own_settings(request: HttpRequest) -> HttpResponse:
+    """Show and change the user's own settings."""
+    user = signed_in_user(request)
+    initial = {"name": user.name, "time_zone": user.time_zone}
+    form = OwnSettingsForm(request.POST or None, initial=initial)
+    if form.is_valid():
+        own.change(user=user, **form.cleaned_data)
+        messages.success(request, "Your settings were saved.")
+        return redirect("admin:own_settings")
+    context = {
+        **admin.site.each_context(request),
+        "title": "Your settings",
+        "form": form,
+        "time_zones": sorted(time_zones()),
+    }
+    return TemplateResponse(request, "portal/own_settings.html", context)
 
 
 @never_cache

@@ -23,6 +23,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("portal/live.js"),
         lambda request: static("portal/search.js"),
         lambda request: static("portal/suggest.js"),
+        lambda request: static("portal/time_zone.js"),
         lambda request: static("portal/vendor/chartjs-adapter-date-fns-3.0.0.min.js"),
         lambda request: static("portal/charts.js"),
     ],
@@ -32,6 +33,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_DROPDOWN": "provisioning.portal.site.tenant_choices",
     "ACCOUNT": {
         "navigation": [
+            {"title": "Your settings", "link": reverse_lazy("admin:own_settings")},
             {
                 "title": "Two-factor authentication",
                 "link": reverse_lazy("admin:set-up-second-factor"),

@@ -56,6 +56,7 @@ class PortalSite(UnfoldAdminSite):
                 account_pages.SetPasswordView.as_view(),
                 name="password_reset_confirm",
             ),
+            path("account/", self.admin_view(account_pages.own_settings), name="own_settings"),
             path("sessions/", self.admin_view(account_pages.sessions), name="sessions"),
             path("sites/map/", self.admin_view(import_string(MAP_PAGE)), name="site_map"),
             path("sites/map.json", self.admin_view(import_string(MAP_DATA)), name="site_map_data"),

@@ -78,8 +78,9 @@ from devices.updates.services import policies as update_policies
 from devices.updates.tests.rollouts import create_rollout_rows
 from events.models import Channel, ChannelDelivery, Delivery, Event
 from events.tests.factories import ChannelFactory
+from tenants import saved_views
 from tenants.context import tenant_scope
-from tenants.models import ApiToken, Membership, Role, Tenant, User
+from tenants.models import ApiToken, Membership, Role, SavedView, Tenant, User
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +99,7 @@ PERSONAL = {  # pages that only show the signed-in user's own data
     "second-factor",
     "set-up-second-factor",
     "live",
+    "own_settings",
     "sessions",
     "find",
     "suggest",
@@ -175,6 +177,15 @@ def protected(module_transaction: None) -> dict[str, Any]:
     )
     alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title=NAME)
     with tenant_scope(tenant.pk):
+        saved_views.save(
+            user=user,
+            is_shared=True,
+            model="devices.device",
+            name=NAME,
+            query="",
+            columns=(),
+            now=now,
+        )
         attribute = attributes.define(key="protected", label=NAME, kind="text", now=now)
         window = windows.create(name=NAME, starts_at=now, ends_at=now + timedelta(hours=1), now=now)
     channel = ChannelFactory.create(tenant=tenant, name=NAME)
@@ -275,6 +286,8 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     pattern = pattern.replace("<uuid:operation_id>", operation_id)
     tenant = protected["bulk.bulkoperation"].tenant.slug
     pattern = pattern.replace("<slug:tenant>/<slug:action>", f"{tenant}/retire")
+    view_id = str(SavedView.every_tenant.get(name=NAME).pk)
+    pattern = pattern.replace("<uuid:view_id>", view_id)
     import_id = str(protected["imports.deviceimport"].pk)
     pattern = pattern.replace("<uuid:import_id>", import_id)
     certificate_id = str(protected["certificates.devicecertificate"].pk)
@@ -292,7 +305,7 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
 def content_of(response: Any) -> str:
     """Return the text of a page or of an export."""
     if response.streaming:
-        return b"".join(response.streaming_content).decode()
+        return b"".join(response.streaming_content).decode(errors="replace")
     return str(response.content.decode())
 
 

@@ -10,7 +10,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from core import clock
-from devices.maintenance.admin.texts import moment_text, state_text, time_text
+from core.times import local_text
+from devices.maintenance.admin.texts import state_text, time_text
 from devices.maintenance.models import MaintenanceWindow, MaintenanceWindowQuerySet
 from devices.maintenance.services import open_windows
 from devices.registry.extension_points import on_tab
@@ -29,7 +30,7 @@ def device_header(request: HttpRequest, device: Device) -> SafeString | str:
     if not opened:
         return ""
     item = opened[0]
-    end = f" until {moment_text(item.until)}" if item.until else ""
+    end = f" until {local_text(item.until)}" if item.until else ""
     url = reverse("admin:maintenance_maintenancewindow_change", args=[item.window.pk])
     return format_html(
         '<a class="portal-severity medium" href="{}">In maintenance{}: {}</a>',

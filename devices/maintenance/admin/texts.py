@@ -2,22 +2,15 @@
 
 from datetime import datetime
 
-from django.template.defaultfilters import date
-from django.utils.timezone import localtime
-
+from core.times import local_text
 from devices.maintenance.models import MaintenanceWindow
 from devices.maintenance.services import open_windows
-
-
-def moment_text(moment: datetime) -> str:
-    """Return a time in the time zone of the user."""
-    return date(localtime(moment), "j M Y H:i")
 
 
 def time_text(window: MaintenanceWindow) -> str:
     """Return when a window is held, such as `monday, tuesday 22:00 to 06:00, local time`."""
     if window.starts_at and window.ends_at:
-        return f"{moment_text(window.starts_at)} to {moment_text(window.ends_at)}"
+        return f"{local_text(window.starts_at)} to {local_text(window.ends_at)}"
     times = "; ".join(
         f"{', '.join(entry['days'])} {entry['from']} to {entry['until']}" for entry in window.times
     )
@@ -31,5 +24,5 @@ def state_text(window: MaintenanceWindow, now: datetime) -> str:
     opened = [state for state in states if state.is_on]
     moments = [state.until for state in opened or states if state.until is not None]
     if opened:
-        return f"Open until {moment_text(max(moments))}" if moments else "Open"
-    return f"Opens {moment_text(min(moments))}" if moments else "Over"
+        return f"Open until {local_text(max(moments))}" if moments else "Open"
+    return f"Opens {local_text(min(moments))}" if moments else "Over"

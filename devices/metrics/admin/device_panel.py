@@ -1,13 +1,15 @@
 """The metrics panel of a device's portal page: the newest sample and charts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime, make_aware
 
 from core import clock
 from core.charts import Chart, Point, chart
@@ -19,6 +21,10 @@ from devices.registry.extension_points import on_tab
 from devices.registry.models import Device
 
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+SHORTEST = timedelta(minutes=10)
+DRAWN_FROM_SAMPLES = timedelta(days=2)  # at most; longer periods are drawn from hours
+DRAWN_FROM_HOURS = timedelta(days=92)  # at most; longer periods are drawn from days
+LOCAL = "%Y-%m-%dT%H:%M"  # of a field of the type `datetime-local`
 CHART_MEASURES = (
     "cpu_usage",
     "ram_usage",
@@ -27,6 +33,8 @@ CHART_MEASURES = (
     "latency",
     "signal_strength",
 )
+BUCKETS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+MAX_AGE = timedelta(days=3653)  # of the begin of a period
 MAX_POINTS = 300  # in one chart
 PERCENT = (0.0, 100.0)
 
@@ -39,45 +47,89 @@ class Figure:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The period that a page shows.
+
+    Attributes:
+        span: a key of `SPANS`; "" for a period with a chosen begin and end.
+        fault: why the chosen period is not shown.
+    """
+
+    period: Period
+    span: str
+    fault: str = ""
+
+
 @on_tab("metrics")
 def panel(request: HttpRequest, device: Device) -> SafeString:
-    """Render the device's metrics over the period in `?span=`: day, week or month."""
-    span = request.GET.get("span", "day")
-    span = span if span in SPANS else "day"
+    """Render the device's metrics over the period of the address, see `shown_period`."""
     now = clock.now()
+    shown = shown_period(request.GET, now=now)
+    start, end = shown.period.start, shown.period.end
     newest = history.latest(device)
+    length = end - start
     context = {
         "newest": newest,
         "figures": [] if newest is None else list(figures(newest)),
-        "charts": charts(device, span=span, now=now),
-        "span": span,
+        "charts": charts(device, shown.period),
+        "shown": shown,
         "spans": list(SPANS),
+        "start": f"{localtime(start):{LOCAL}}",
+        "end": f"{localtime(end):{LOCAL}}",
+        "earlier": _query(start - length, start),
+        "later": _query(end, min(end + length, now)) if now - end > SHORTEST else "",
+        "zone": localtime(now).tzname(),
     }
     return render_to_string("portal/device_metrics.html", context)
 
 
-def charts(device: Device, *, span: str, now: datetime) -> list[Chart]:
-    """Return a chart of each measure, and a chart of the number of samples per hour.
+def shown_period(parameters: Mapping[str, str], *, now: datetime) -> Shown:
+    """Return the period that the parameters of an address choose.
 
-    A day is drawn from samples. Longer spans are drawn from hourly roll-ups, with the
-    minimum and maximum of each hour.
+    `span` is `day`, `week` or `month`. `from` and `until` are times in ISO 8601; without an
+    offset, they are in the user's time zone.
     """
-    period = Period(start=now - SPANS[span], end=now)
+    span = parameters.get("span", "day")
+    span = span if span in SPANS else "day"
+    usual = Period(start=now - SPANS[span], end=now)
+    if not parameters.get("from") and not parameters.get("until"):
+        return Shown(usual, span)
+    try:
+        start, end = _moment(parameters.get("from", "")), _moment(parameters.get("until", ""))
+    except (ValueError, OverflowError):
+        return Shown(usual, span, "Enter a begin and an end.")
+    end = min(end, now)
+    if end - start < SHORTEST:
+        return Shown(usual, span, "The end must be at least ten minutes after the begin.")
+    if now - start > MAX_AGE:
+        return Shown(usual, span, "The begin is too long ago.")
+    return Shown(Period(start=start, end=end), "")
+
+
+def charts(device: Device, period: Period) -> list[Chart]:
+    """Return a chart of each measure, and a chart of the number of samples.
+
+    Up to two days are drawn from samples. Longer periods are drawn from roll-ups, with the
+    minimum and maximum of each hour or day.
+    """
     measures = [MEASURE[name] for name in CHART_MEASURES]
-    if span == "day":
+    length, bucket = period.end - period.start, "hour"
+    if length <= DRAWN_FROM_SAMPLES:
         series, step, counts = _series_from_samples(device, period, measures)
     else:
-        series, step, counts = _series_from_hours(device, period, measures)
+        bucket = "hour" if length <= DRAWN_FROM_HOURS else "day"
+        series, step, counts = _series_from_roll_ups(device, period, measures, bucket)
     measure_charts = [
         _chart(measure, points, period, step)
         for measure, points in zip(measures, series, strict=True)
     ]
     connectivity = chart(
-        "Connectivity (samples per hour)",
+        f"Connectivity (samples per {bucket})",
         counts,
         start=period.start,
         end=period.end,
-        step=timedelta(hours=1),
+        step=BUCKETS[bucket],
         floor=0,
     )
     return [*measure_charts, connectivity]
@@ -126,8 +178,10 @@ def _series_from_samples(device: Device, period: Period, measures: list[Measure]
     return series, interval * stride, counts
 
 
-def _series_from_hours(device: Device, period: Period, measures: list[Measure]) -> Series:
-    rows = history.roll_ups(device, period, bucket="hour", measures=measures)
+def _series_from_roll_ups(
+    device: Device, period: Period, measures: list[Measure], bucket: str
+) -> Series:
+    rows = history.roll_ups(device, period, bucket=bucket, measures=measures)
     series = [
         [
             Point(
@@ -142,7 +196,16 @@ def _series_from_hours(device: Device, period: Period, measures: list[Measure]) 
         for measure in measures
     ]
     counts = [Point(row["starts_at"], row["samples"]) for row in rows]
-    return series, timedelta(hours=1), counts
+    return series, BUCKETS[bucket], counts
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return make_aware(moment) if moment.tzinfo is None else moment
+
+
+def _query(start: datetime, end: datetime) -> str:
+    return urlencode({"tab": "metrics", "from": start.isoformat(), "until": end.isoformat()})
 
 
 def _chart(measure: Measure, points: list[Point], period: Period, step: timedelta) -> Chart:

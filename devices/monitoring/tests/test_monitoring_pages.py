@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -208,6 +209,52 @@ def test_a_devices_page_shows_charts_of_its_samples(
     page = response.content.decode()
     assert page.count("<canvas data-chart") == 2  # CPU and connectivity
     assert "No data in this period." in page
+
+
+class TestPeriodOfCharts:
+    def page(self, portal: Portal, device: Device, **period: str) -> str:
+        query = urlencode({"tab": "metrics", **period})
+        response = portal(Role.VIEWER).get(f"/admin/devices/device/{device.pk}/change/?{query}")
+        text: str = response.content.decode()
+        return text
+
+    def test_a_chosen_period_shows_its_samples_only(self, portal: Portal, device: Device) -> None:
+        now = timezone.now()
+        report(device, *every_five_minutes(now - timedelta(hours=20), [21.5, 30, 40]), now=now)
+        report(device, *every_five_minutes(now - timedelta(hours=2), [77.5]), now=now)
+        begin, end = now - timedelta(hours=21), now - timedelta(hours=19)
+
+        shown = self.page(portal, device, **{"from": begin.isoformat(), "until": end.isoformat()})
+
+        assert "<td>21.5</td>" in shown
+        assert "<td>77.5</td>" not in shown
+        assert "Later" in shown
+
+    def test_a_long_period_is_drawn_from_days(self, portal: Portal, device: Device) -> None:
+        now = timezone.now()
+        report(device, *every_five_minutes(now - timedelta(hours=2), [20, 40]), now=now)
+        begin = now - timedelta(days=300)
+
+        shown = self.page(portal, device, **{"from": begin.isoformat(), "until": now.isoformat()})
+
+        assert "samples per day" in shown
+
+    @pytest.mark.parametrize(
+        ("begin", "end", "fault"),
+        [
+            ("yesterday", "2026-01-01T00:00", "Enter a begin and an end."),
+            ("2026-01-01T00:00", "", "Enter a begin and an end."),
+            ("2026-01-02T00:00", "2026-01-01T00:00", "at least ten minutes after"),
+            ("1900-01-01T00:00", "2026-01-01T00:00", "too long ago"),
+            ("0001-01-01T00:00", "9999-12-31T23:59", "too long ago"),
+        ],
+    )
+    def test_an_invalid_period_shows_the_last_day_and_the_reason(
+        self, portal: Portal, device: Device, begin: str, end: str, fault: str
+    ) -> None:
+        report(device, *every_five_minutes(timezone.now(), [20]), now=timezone.now())
+
+        assert fault in self.page(portal, device, **{"from": begin, "until": end})
 
 
 def test_the_page_of_a_device_without_samples_and_alerts_says_so(

@@ -129,6 +129,21 @@ def entered(cleaned_data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def attribute_columns() -> list[Any]:
+    """Return a column of the device list for each attribute of the current tenant."""
+    return [_column(definition) for definition in attributes.of_tenant().values()]
+
+
+def _column(definition: AttributeDefinition) -> Any:
+    @admin.display(description=definition.label)
+    def column(device: Any) -> str:
+        row = getattr(device, "attributes", None)
+        return attributes.text_of(row.values.get(definition.key)) or "-" if row else "-"
+
+    column.__name__ = f"{PREFIX}{definition.key}"
+    return column
+
+
 def filters_of_tenant() -> list[type[admin.ListFilter]]:
     """Return a filter of the device list for each attribute of the current tenant."""
     return [_filter(definition) for definition in attributes.of_tenant().values()]

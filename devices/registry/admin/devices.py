@@ -10,7 +10,7 @@ from unfold.decorators import action, display
 
 from core import clock
 from devices.registry import exports
-from devices.registry.admin.attributes import field_names, filters_of_tenant
+from devices.registry.admin.attributes import attribute_columns, field_names, filters_of_tenant
 from devices.registry.admin.device_page import TabbedPage
 from devices.registry.admin.filters import (
     DriftFilter,
@@ -44,6 +44,8 @@ from tenants.admin.columns import time_column
 from tenants.admin.export import ExportMixin
 from tenants.context import current_tenant_id
 
+PREFETCHED = {"tag_names": "device_tags__tag", "identifiers_text": "identifiers"}
+
 
 class IdentifierInline(ReadOnlyInline):
     model = DeviceIdentifier
@@ -65,6 +67,7 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
         "configuration",
         "registered",
     )
+    optional_columns = ("site", "tag_names", "identifiers_text", "os_version", "ip_address", "id")
     list_filter = (
         StatusFilter,
         PendingDecisionFilter,
@@ -73,7 +76,7 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
         TagFilter,
         SiteFilter,
     )
-    list_select_related = ("tenant", "next_steps")
+    list_select_related = ("tenant", "next_steps", "site", "attributes")
     search_fields = ("name",)
     search_help_text = "Part of the name, or the beginning of an identifier"
     ordering = ("-registered_at", "-id")
@@ -103,6 +106,26 @@ class DeviceAdmin(TabbedPage, ReplacementPage, QuarantineActions, ExportMixin):
         "ip_address",
         "id",
     )
+
+    def get_optional_columns(self, request: HttpRequest) -> Any:
+        own = attribute_columns() if current_tenant_id() is not None else []
+        return [*self.optional_columns, *own]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Load the rows of optional columns only if they are shown."""
+        queryset = super().get_queryset(request)
+        chosen = signed_in_user(request).list_columns.get(self.opts.label_lower, ())
+        prefetched = [lookup for name, lookup in PREFETCHED.items() if name in chosen]
+        return queryset.prefetch_related(*prefetched)
+
+    @admin.display(description="Tags")
+    def tag_names(self, device: Device) -> str:
+        return ", ".join(sorted(row.tag.name for row in device.device_tags.all())) or "-"
+
+    @admin.display(description="Identifiers")
+    def identifiers_text(self, device: Device) -> str:
+        rows = device.identifiers.all()
+        return ", ".join(row.shown for row in rows if row.released_at is None) or "-"
 
     def get_export_columns(self, request: HttpRequest) -> Any:
         return exports.columns()

@@ -34,18 +34,21 @@
     const text = color(isDark ? "--color-base-400" : "--color-base-500");
     const grid = color("--portal-line");
     const suffix = data.unit ? ` ${data.unit}` : "";
+    const format = (language, parts) => new Intl.DateTimeFormat(language, { timeZone: data.zone, ...parts });
+    const exact = format("sv-SE", { dateStyle: "short", timeStyle: "short" }); // 2026-12-01 14:05
+    const isShort = data.end - data.start < 2.5 * 24 * 3600 * 1000;
+    const short = isShort ? format("sv-SE", { timeStyle: "short" }) : format("en-GB", { day: "numeric", month: "short" });
     return {
       animation: false, responsive: true, maintainAspectRatio: false,
       interaction: { mode: "nearest", axis: "x", intersect: false },
       plugins: {
         legend: { display: false },
-        tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${item.formattedValue}${suffix}` } },
+        tooltip: { callbacks: { title: ([item]) => exact.format(item.parsed.x), label: (item) => `${item.dataset.label}: ${item.formattedValue}${suffix}` } },
       },
       scales: {
         x: {
           type: "time", min: data.start, max: data.end, grid: { display: false },
-          time: { displayFormats: { minute: "HH:mm", hour: "HH:mm", day: "d MMM" }, tooltipFormat: "yyyy-MM-dd HH:mm" },
-          ticks: { color: text, maxRotation: 0, autoSkipPadding: 16 },
+          ticks: { color: text, maxRotation: 0, autoSkipPadding: 16, callback: (moment) => short.format(moment) },
         },
         y: {
           suggestedMin: data.floor ?? undefined, suggestedMax: data.ceiling ?? undefined,
@@ -53,6 +56,39 @@
         },
       },
     };
+  }
+
+  // Dragging across a chart opens the page with the period that was dragged over. The server then
+  // draws it from more detailed data. The fields above the charts do the same for the keyboard.
+  function letDrag(canvas) {
+    if (!document.querySelector(".portal-period") || canvas.dataset.drags) return;
+    canvas.dataset.drags = "1";
+    const mark = document.createElement("i");
+    mark.className = "portal-dragged";
+    let begin = null;
+    const place = (event) => event.clientX - canvas.getBoundingClientRect().left;
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      begin = place(event);
+      canvas.setPointerCapture(event.pointerId);
+      canvas.parentElement.append(mark);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (begin === null) return;
+      const [left, right] = [begin, place(event)].sort((a, b) => a - b);
+      Object.assign(mark.style, { left: `${left}px`, width: `${right - left}px` });
+    });
+    canvas.addEventListener("pointercancel", () => { begin = null; mark.remove(); });
+    canvas.addEventListener("pointerup", (event) => {
+      mark.remove();
+      if (begin === null) return;
+      const ends = [begin, place(event)].sort((a, b) => a - b);
+      begin = null;
+      if (ends[1] - ends[0] < 10) return;
+      const scale = drawn.get(canvas).scales.x;
+      const [from, until] = ends.map((x) => new Date(scale.getValueForPixel(x)).toISOString());
+      location.search = new URLSearchParams({ tab: "metrics", from, until });
+    });
   }
 
   function draw(root) {
@@ -68,6 +104,7 @@
         data: { datasets: datasets(data, isDark) },
         options: options(data, isDark),
       }));
+      letDrag(canvas);
     }
   }
 
