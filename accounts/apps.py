@@ -14,6 +14,7 @@ class AccountsConfig(AppConfig):
         import_module("accounts.signals")  # connects the signal receivers
         reencryption.register("accounts.services.second_factor.reencrypt")
         reencryption.register("accounts.services.invitations.reencrypt")
+        reencryption.register("accounts.services.single_sign_on.reencrypt")
         for name in (
             "mail_invitation",
             "mail_owners_of_failing_channel",

@@ -70,3 +70,19 @@ class SecondFactorRequired(Refused):
 
 class SecondFactorRefused(Refused):
     code = "second_factor_refused"
+
+
+class ProviderFault(Invalid):
+    """A provider of single sign-on cannot be used, or has not authenticated anybody."""
+
+    code = "provider_fault"
+
+
+class SignInRefused(Refused):
+    """The provider has authenticated a person who may not use this tenant."""
+
+    code = "sign_in_refused"
+
+
+class InvalidProvider(Invalid):
+    code = "invalid_provider"

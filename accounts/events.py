@@ -17,6 +17,15 @@ class TenantUpdated(DomainEvent):
     name = "tenant.updated"
 
 
+class SingleSignOnChanged(DomainEvent):
+    """The settings of a tenant's single sign-on were changed; `is_enabled` after the change."""
+
+    name = "tenant.single_sign_on_changed"
+
+    issuer: str
+    is_enabled: bool
+
+
 class MemberEvent(DomainEvent):
     email: str
 

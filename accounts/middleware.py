@@ -5,6 +5,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from accounts.services import second_factor, user_sessions
+from accounts.services import second_factor, single_sign_on, user_sessions
 from core import clock
 from core.time_zones import time_zones
 from tenants.context import (
@@ -21,9 +22,10 @@ from tenants.context import (
     bind_tenant,
     current_caller,
     current_tenant_id,
+    tenant_scope,
 )
 from tenants.models import Tenant, User
-from tenants.roles import memberships_of
+from tenants.roles import limit_memberships, memberships_of
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 # Names of the URLs that are allowed in each state of the session.
@@ -34,6 +36,8 @@ ALWAYS = {
     "invitation",
     "admin_password_reset",
     "password_reset_confirm",
+    "single_sign_on",
+    "single_sign_on_callback",
 }
 WITH_INITIAL_PASSWORD = ALWAYS | {"password_change"}
 BEFORE_SECOND_FACTOR = ALWAYS | {"second-factor"}
@@ -48,6 +52,18 @@ WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {
     "pair",
 }
 SESSION_ID = "session_id"  # of the `UserSession`
+# The tenant of a session with single sign-on. Its provider vouches for this tenant only, so the
+# session sees no other one, and the pages of the account itself are closed.
+ONLY_TENANT = "only_tenant"
+NOT_WITH_SINGLE_SIGN_ON = {
+    "invitation",
+    "password_change",
+    "password_change_done",
+    "second-factor",
+    "set-up-second-factor",
+    "sessions",
+}
+CLOSED = "This page is for accounts that sign in with a password."
 ZONE_COOKIE = "time_zone"  # set by `time_zone.js`
 
 
@@ -78,26 +94,53 @@ class PortalMiddleware:
         if not _is_signed_in(request, user):
             logout(request)
             return redirect_to_login(request.get_full_path(), "admin:login")
-        if user.password_is_first and match.url_name not in WITH_INITIAL_PASSWORD:
+        only = request.session.get(ONLY_TENANT)
+        if only is not None:
+            return self._with_single_sign_on(request, user, only, match.url_name)
+        return self._with_password(request, user, match.url_name)
+
+    def _with_password(
+        self, request: HttpRequest, user: User, page: str | None
+    ) -> HttpResponse | None:
+        """Bind the tenant of a session that began with a password, after all its checks."""
+        if user.password_is_first and page not in WITH_INITIAL_PASSWORD:
             return redirect("admin:password_change")
         factor = second_factor.active_version(user)
         verified = second_factor_verified(request, factor)
-        if factor and not verified and match.url_name not in BEFORE_SECOND_FACTOR:
+        if factor and not verified and page not in BEFORE_SECOND_FACTOR:
             return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
-        if match.url_name in ALWAYS:
+        if page in ALWAYS:
             return None
         if not self._enter(request, user):
-            return None if match.url_name in WITHOUT_TENANT else choose_tenant(request, user)
-        if match.url_name == "index" and request.method == "GET" and _has_no_address(request):
+            return None if page in WITHOUT_TENANT else choose_tenant(request, user)
+        if page == "index" and request.method == "GET" and _has_no_address(request):
             return redirect(tenant_address(memberships_of(user)[0].tenant.slug))
         # Over plain HTTP the portal is for evaluation and development.
         is_required = user.is_superuser and settings.SESSION_COOKIE_SECURE
         tenant_id = current_tenant_id()
         if tenant_id is not None:
             is_required |= _tenant(user, tenant_id).requires_second_factor
-        if is_required and not verified and match.url_name not in BEFORE_SECOND_FACTOR_SETUP:
+        if is_required and not verified and page not in BEFORE_SECOND_FACTOR_SETUP:
             return redirect("admin:set-up-second-factor")
+        return None
+
+    def _with_single_sign_on(
+        self, request: HttpRequest, user: User, only: str, page: str | None
+    ) -> HttpResponse | None:
+        """Bind the tenant of the session. The provider has asked for a second factor, if any."""
+        if page in NOT_WITH_SINGLE_SIGN_ON:
+            messages.error(request, CLOSED)
+            return redirect("admin:index")
+        limit_memberships(user, only)
+        bind_caller("member", id=user.pk, name=user.email)
+        if page in ALWAYS:
+            return None
+        if user.is_superuser or not self._enter(request, user) or _has_ended(only):
+            logout(request)
+            return redirect("admin:login")
+        if page == "index" and request.method == "GET" and _has_no_address(request):
+            return redirect(tenant_address(memberships_of(user)[0].tenant.slug))
         return None
 
     def _enter(self, request: HttpRequest, user: User) -> bool:
@@ -178,6 +221,12 @@ def _tenant(user: User, tenant_id: UUID) -> Tenant:
         if membership.tenant_id == tenant_id:
             return membership.tenant
     return Tenant.objects.get(pk=tenant_id)
+
+
+def _has_ended(tenant_id: str) -> bool:
+    """Return whether a tenant has switched its single sign-on off."""
+    with tenant_scope(UUID(tenant_id)):
+        return single_sign_on.provider() is None
 
 
 def second_factor_verified(request: HttpRequest, factor: str | None) -> bool:

@@ -1,14 +1,16 @@
-"""Invitations to a tenant, and the sessions of users in the portal."""
+"""Invitations to a tenant, sessions of users in the portal, and single sign-on."""
 
 import uuid
 from datetime import datetime
 from typing import Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from tenants.context import current_tenant_id
 from tenants.managers import TenantManager
-from tenants.models import Role, TenantOwned, User
+from tenants.models import Role, Tenant, TenantOwned, User
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
@@ -87,3 +89,58 @@ class UserSession(models.Model):
 
     def __str__(self) -> str:
         return f"session of {self.user_id}"
+
+
+class SignInProvider(TenantOwned):
+    """The provider of OpenID Connect with which members of a tenant can sign in."""
+
+    tenant = models.OneToOneField(
+        Tenant,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="+",
+        default=current_tenant_id,
+    )
+    issuer = models.CharField(max_length=300)  # an address
+    client_id = models.CharField(max_length=255)
+    client_secret = models.CharField(max_length=1000, editable=False)  # encrypted
+    domains = ArrayField(models.CharField(max_length=253))  # of accepted e-mail addresses
+    # The role of a person who signs in for the first time; "" if only members may sign in.
+    default_role = models.CharField(max_length=16, choices=Role.choices, blank=True)
+    is_enabled = models.BooleanField(default=True)
+
+    view_role = Role.ADMIN
+    manage_role = Role.OWNER
+
+    objects = TenantManager()
+    every_tenant = models.Manager()  # a manager, not a field
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "single sign-on"
+        verbose_name_plural = "single sign-on"
+
+    def __str__(self) -> str:
+        return self.issuer
+
+
+class SignInIdentity(TenantOwned):
+    """Who a user is for the provider of a tenant. The address of a person can change."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    issuer = models.CharField(max_length=300)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField()
+
+    objects = TenantManager()
+    every_tenant = models.Manager()  # a manager, not a field
+
+    class Meta(TenantOwned.Meta):
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "issuer", "subject"), name="identity_once_per_tenant"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.subject

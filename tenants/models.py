@@ -94,8 +94,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     @cached_property
     def is_staff(self) -> bool:
         """Return whether the user may use the portal. Superusers and members of tenants may."""
-        if getattr(self, "_memberships", None):
-            return True
+        known = getattr(self, "_memberships", None)  # see `roles.memberships_of`
+        if known is not None:
+            return self.is_superuser or bool(known)
         with every_tenant_scope():
             return self.is_superuser or Membership.every_tenant.filter(user_id=self.pk).exists()
 

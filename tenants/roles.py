@@ -69,6 +69,12 @@ class RoleBackend(ModelBackend):
         )
 
 
+def limit_memberships(user: User, tenant_id: str) -> None:
+    """Let a user object have its membership in one tenant only."""
+    known = [row for row in memberships_of(user) if str(row.tenant_id) == tenant_id]
+    setattr(user, "_memberships", known)  # noqa: B010 # no field of the model
+
+
 def role_needed(permission: str) -> Role | None:
     """Return the lowest role that has a permission such as `devices.change_device`.
 

@@ -6,7 +6,7 @@ from devices.registry.extension_points import device_header, device_page, site_p
 class MaintenanceConfig(AppConfig):
     name = "devices.maintenance"
     label = "maintenance"
-    verbose_name = "Maintenance"
+    verbose_name = "Alerts"
 
     def ready(self) -> None:
         device_header.register("devices.maintenance.admin.panels.device_header")

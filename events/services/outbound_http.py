@@ -58,7 +58,17 @@ class Answer:
 
 
 def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """Send a POST request once.
+    """Send a POST request once, see `request`."""
+    return request("POST", url, body, headers)
+
+
+def request(
+    method: str, url: str, body: bytes | None, headers: dict[str, str], *, most: int = MAX_RESPONSE
+) -> Answer:
+    """Send a request once.
+
+    Args:
+        most: bytes of the response that are read.
 
     Raises:
         Unreachable: the address is not allowed, or there was no response in time.
@@ -72,9 +82,9 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
         path = parts.path or "/"
         path += f"?{parts.query}" if parts.query else ""
         with _deadline(connection):
-            connection.request("POST", path, body=body, headers=headers, preload_content=False)
+            connection.request(method, path, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
-            text = response.read(MAX_RESPONSE).decode("utf-8", "replace")
+            text = response.read(most).decode("utf-8", "replace")
             retry_after = response.headers.get("Retry-After", "")
             return Answer(response.status, text.replace("\x00", ""), retry_after)
     except (OSError, HTTPError, HTTPException, ValueError) as error:

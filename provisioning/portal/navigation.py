@@ -214,6 +214,7 @@ SECTIONS = (
             _list("Users", "tenants.user"),
             _list("Members", "tenants.membership"),
             _list("Invitations", "accounts.invitation"),
+            _list("Single sign-on", "accounts.signinprovider"),
             _list("API tokens", "tenants.apitoken"),
             _list("Gateway tokens", "hawkbit.gatewaytoken"),
             _list("Remote control policy", "remote_control.remotecontrolpolicy"),

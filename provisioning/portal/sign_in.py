@@ -38,8 +38,11 @@ class CodeForm(forms.Form):
 
 def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
     """Return a 429 response if the client has tried to sign in too often, otherwise None."""
-    if request.method != "POST":
-        return None
+    return spend(request) if request.method == "POST" else None
+
+
+def spend(request: HttpRequest) -> HttpResponse | None:
+    """Count an attempt to sign in. Return a 429 response if there were too many."""
     wait = SIGN_IN.spend(caller_network())
     if wait is None:
         return None

@@ -8,8 +8,8 @@ from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from accounts.middleware import tenant_address
-from provisioning.portal import account_pages, joining, live, sign_in
+from accounts.middleware import TENANT_SLUG, tenant_address
+from provisioning.portal import account_pages, joining, live, sign_in, single_sign_on
 from tenants.context import current_tenant_id
 from tenants.models import Tenant, User
 from tenants.roles import memberships_of, role_in_current_tenant
@@ -28,6 +28,7 @@ class PortalSite(UnfoldAdminSite):
     """Admin site that is open to members of a tenant and to superusers."""
 
     index_title = "Overview"
+    login_template = "portal/login.html"
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
@@ -35,7 +36,11 @@ class PortalSite(UnfoldAdminSite):
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         limited = sign_in.rate_limit_response(request)
-        return limited or super().login(request, extra_context)
+        context = {
+            "single_sign_on": single_sign_on.is_offered(request),
+            "tenant_in_address": TENANT_SLUG in request.META,
+        }
+        return limited or super().login(request, {**context, **(extra_context or {})})
 
     def search(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Disable unfold's global search."""
@@ -56,6 +61,8 @@ class PortalSite(UnfoldAdminSite):
                 account_pages.SetPasswordView.as_view(),
                 name="password_reset_confirm",
             ),
+            path("sso/", single_sign_on.begin, name="single_sign_on"),
+            path("sso/callback/", single_sign_on.finish, name="single_sign_on_callback"),
             path("account/", self.admin_view(account_pages.own_settings), name="own_settings"),
             path("sessions/", self.admin_view(account_pages.sessions), name="sessions"),
             path("sites/map/", self.admin_view(import_string(MAP_PAGE)), name="site_map"),

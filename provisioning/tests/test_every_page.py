@@ -15,7 +15,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.models import Invitation
+from accounts.models import Invitation, SignInProvider
 from accounts.services import invitations
 from accounts.services.tokens import issue_api_token
 from certificates.models import (
@@ -100,13 +100,21 @@ PERSONAL = {  # pages that only show the signed-in user's own data
     "set-up-second-factor",
     "live",
     "own_settings",
+    "single_sign_on",
+    "single_sign_on_callback",
     "sessions",
     "find",
     "suggest",
     "screens",
     "site_map",
 }
-WITH_A_LINK = {"invitation", "admin_password_reset", "password_reset_confirm"}  # no sign-in
+WITH_A_LINK = {
+    "invitation",
+    "admin_password_reset",
+    "password_reset_confirm",
+    "single_sign_on",
+    "single_sign_on_callback",
+}  # no sign-in
 PERSONAL |= WITH_A_LINK
 NAME = "Ours Unmistakably"  # also used by `create_rollout_rows`
 PROTECTED_VALUES = (
@@ -177,6 +185,9 @@ def protected(module_transaction: None) -> dict[str, Any]:
     )
     alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title=NAME)
     with tenant_scope(tenant.pk):
+        provider = SignInProvider.objects.create(
+            issuer=f"https://{NAME}", client_id=NAME, client_secret="", domains=["example.com"]
+        )
         saved_views.save(
             user=user,
             is_shared=True,
@@ -244,6 +255,7 @@ def protected(module_transaction: None) -> dict[str, Any]:
         Membership._meta.label_lower: membership,
         ApiToken._meta.label_lower: token,
         Invitation._meta.label_lower: invitation,
+        SignInProvider._meta.label_lower: provider,
         Device._meta.label_lower: device,
         Site._meta.label_lower: site,
         AttributeDefinition._meta.label_lower: attribute,
