@@ -86,3 +86,8 @@ class SignInRefused(Refused):
 
 class InvalidProvider(Invalid):
     code = "invalid_provider"
+
+
+class SuspendedByOperator(Refused):
+    code = "suspended_by_operator"
+    sentence = "The operator of the server has suspended this tenant, and only they can resume it."

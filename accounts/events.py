@@ -17,6 +17,26 @@ class TenantUpdated(DomainEvent):
     name = "tenant.updated"
 
 
+class TenantSuspendedEvent(DomainEvent):
+    """A tenant was suspended: its devices and members are refused."""
+
+    name = "tenant.suspended"
+
+    reason: str
+
+
+class TenantExported(DomainEvent):
+    """Somebody has downloaded everything that a tenant owns."""
+
+    name = "tenant.exported"
+
+
+class TenantResumed(DomainEvent):
+    """The devices and members of a tenant are accepted again."""
+
+    name = "tenant.resumed"
+
+
 class SingleSignOnChanged(DomainEvent):
     """The settings of a tenant's single sign-on were changed; `is_enabled` after the change."""
 

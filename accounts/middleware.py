@@ -5,7 +5,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
@@ -50,6 +50,12 @@ WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {
     "own_settings",
     "password_change_done",
     "pair",
+}
+# Pages that members of a suspended tenant can open.
+IN_SUSPENDED_TENANT = WITHOUT_TENANT | {
+    "tenants_tenant_change",
+    "tenants_tenant_resume",
+    "tenants_tenant_export",
 }
 SESSION_ID = "session_id"  # of the `UserSession`
 # The tenant of a session with single sign-on. Its provider vouches for this tenant only, so the
@@ -96,8 +102,12 @@ class PortalMiddleware:
             return redirect_to_login(request.get_full_path(), "admin:login")
         only = request.session.get(ONLY_TENANT)
         if only is not None:
-            return self._with_single_sign_on(request, user, only, match.url_name)
-        return self._with_password(request, user, match.url_name)
+            return self._with_single_sign_on(request, user, only, match.url_name) or suspended_page(
+                request, user, match.url_name
+            )
+        return self._with_password(request, user, match.url_name) or suspended_page(
+            request, user, match.url_name
+        )
 
     def _with_password(
         self, request: HttpRequest, user: User, page: str | None
@@ -167,6 +177,23 @@ class PortalMiddleware:
         if len(memberships) == 1:
             bind_tenant(memberships[0].tenant_id)
         return len(memberships) == 1
+
+
+def suspended_page(request: HttpRequest, user: User, page: str | None) -> HttpResponse | None:
+    """Return the page that says that the tenant is suspended, unless the user may see others."""
+    tenant_id = current_tenant_id()
+    if tenant_id is None or user.is_superuser or page in IN_SUSPENDED_TENANT:
+        return None
+    tenant = _tenant(user, tenant_id)
+    if tenant.suspended_at is None:
+        return None
+    context = {
+        **admin.site.each_context(request),
+        "title": "Suspended",
+        "tenant": tenant,
+        "may_change": user.has_perm("tenants.change_tenant"),
+    }
+    return TemplateResponse(request, "portal/suspended.html", context, status=403)
 
 
 def zone_of(request: HttpRequest, user: User) -> ZoneInfo:

@@ -1,6 +1,6 @@
 """Errors raised by look-ups of tenants, and by saved views."""
 
-from core.errors import Invalid, Missing
+from core.errors import Invalid, Missing, Refused
 
 
 class NoSuchTenant(Missing):
@@ -14,3 +14,8 @@ class InvalidView(Invalid):
 class NoSuchView(Missing):
     code = "view_not_found"
     sentence = "There is no such view."
+
+
+class TenantSuspended(Refused):
+    code = "tenant_suspended"
+    sentence = "The tenant is suspended. Ask its owner or the operator of the server."

@@ -129,6 +129,12 @@ class Tenant(models.Model):
         help_text="Members must set up a second factor before they can use the portal.",
     )
     accepts_mqtt = models.BooleanField(default=False, db_default=False)
+    brand_name = models.CharField(max_length=40, blank=True, db_default="")
+    brand_color = models.CharField(max_length=7, blank=True, db_default="")  # such as #0a5c9e
+    logo_version = models.CharField(max_length=12, blank=True, db_default="", editable=False)
+    suspended_at = models.DateTimeField(null=True, editable=False)
+    suspension_reason = models.CharField(max_length=200, blank=True, db_default="", editable=False)
+    is_suspended_by_operator = models.BooleanField(default=False, db_default=False, editable=False)
 
     view_role: ClassVar[Role] = Role.ADMIN
     manage_role: ClassVar[Role] = Role.OWNER
@@ -294,3 +300,18 @@ class SavedView(TenantOwned):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TenantLogo(TenantOwned):
+    """The logo of a tenant's portal, a PNG image."""
+
+    tenant = models.OneToOneField(
+        Tenant, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    image = models.BinaryField()
+
+    class Meta(TenantOwned.Meta):
+        pass
+
+    def __str__(self) -> str:
+        return f"logo of {self.tenant_id}"

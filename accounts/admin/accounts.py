@@ -7,17 +7,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.html import format_html
 from unfold.decorators import action
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldBooleanSwitchWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
 
 from accounts.admin.issued_tokens import IssuedTokenAdmin
-from accounts.middleware import tenant_address
-from accounts.services import members, second_factor, tenants, tokens
+from accounts.services import members, second_factor, tokens
 from core import clock
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
@@ -25,110 +19,12 @@ from tenants.admin.base import (
     confirmed_action,
     results_page,
     run_for_each,
-    secret_page,
     signed_in_user,
 )
 from tenants.admin.columns import time_column
 from tenants.admin.forms import ServiceForm, text_field
-from tenants.models import ApiToken, Membership, Role, Tenant, User
+from tenants.models import ApiToken, Membership, Role, User
 from tenants.roles import role_in_current_tenant
-
-
-class TenantForm(ServiceForm):
-    """Add a tenant with its owner, or change a tenant."""
-
-    slug = text_field(
-        "Slug",
-        required=True,
-        help_text="Name of the tenant in commands: letters, digits, hyphens and"
-        " underscores. It cannot be changed later.",
-    )
-    name = text_field("Name", required=True, length=120)
-    owner = text_field(
-        "Owner's e-mail address",
-        length=254,
-        help_text="The user becomes a member with the role owner. A new user gets a password,"
-        " which is shown once.",
-    )
-    requires_second_factor = forms.BooleanField(
-        label="Second factor required",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
-        help_text="Members must set up a second factor before they can use the portal.",
-    )
-    accepts_mqtt = forms.BooleanField(
-        label="MQTT",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
-        help_text="Devices may send messages over MQTT, if this installation has a broker.",
-    )
-
-    class Meta:
-        model = Tenant
-        fields = ("slug", "name", "requires_second_factor", "accepts_mqtt")
-
-    def call_service(self) -> Tenant:
-        values = self.cleaned_data
-        if self.instance.pk and not self.instance._state.adding:
-            return tenants.update_tenant(
-                tenant=self.instance,
-                name=values["name"],
-                requires_second_factor=values["requires_second_factor"],
-                accepts_mqtt=values["accepts_mqtt"],
-                now=clock.now(),
-            )
-        new = tenants.create_tenant(
-            slug=values["slug"],
-            name=values["name"],
-            owner_email=values["owner"] or None,
-            with_token=False,
-            now=clock.now(),
-        )
-        new.tenant.__dict__["shown_once"] = {"Password": new.password} if new.password else {}
-        return new.tenant
-
-
-@admin.register(Tenant)
-class TenantAdmin(PortalAdmin):
-    """All tenants for superusers. Members see their own tenant, and owners may change it."""
-
-    list_display = ("name", "slug", "requires_second_factor", "made", "enter")
-    search_fields = ("name", "slug")
-    ordering = ("slug",)
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        form = TenantForm.for_user(signed_in_user(request))
-        unused = ("slug", "owner") if obj else ("requires_second_factor", "accepts_mqtt")
-        for name in unused:
-            del form.base_fields[name]
-        return form
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        editable = ("name", "requires_second_factor", "accepts_mqtt")
-        return ((None, {"fields": editable if obj else ("slug", "name", "owner")}),)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return signed_in_user(request).sees_every_tenant
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def response_add(
-        self, request: HttpRequest, obj: Tenant, post_url_continue: Any = None
-    ) -> HttpResponse:
-        secrets = obj.__dict__.pop("shown_once", {})
-        if not secrets:
-            return super().response_add(request, obj, post_url_continue)
-        title = f"Owner of {obj.name}"
-        return secret_page(self, request, title=title, secrets=secrets)
-
-    made = time_column("Created", "created_at", is_sortable=True)
-
-    @admin.display(description="Portal")
-    def enter(self, tenant: Tenant) -> str:
-        return format_html('<a href="{}">Enter</a>', tenant_address(tenant.slug))
 
 
 class MembershipForm(ServiceForm):

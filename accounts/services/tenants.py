@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.errors import InvalidTenant, TenantExists
 from accounts.events import TenantCreated, TenantUpdated
+from accounts.services import branding
 from accounts.services.members import add_member
 from accounts.services.tokens import issue_api_token
 from accounts.services.validation import check
@@ -71,19 +72,34 @@ def create_tenant(
 
 @transaction.atomic
 def update_tenant(
-    *, tenant: Tenant, name: str, requires_second_factor: bool, accepts_mqtt: bool, now: datetime
+    *,
+    tenant: Tenant,
+    name: str,
+    requires_second_factor: bool,
+    accepts_mqtt: bool,
+    brand_name: str,
+    brand_color: str,
+    now: datetime,
 ) -> Tenant:
     """Change the name of a tenant and its settings.
 
     Args:
         requires_second_factor: whether members need a second factor.
         accepts_mqtt: whether messages of its devices over MQTT are used.
+        brand_name: the name of the portal; "" for the usual one.
+        brand_color: the colour of its buttons, such as `#0a5c9e`; "" for the usual one.
+
+    Raises:
+        InvalidTenant: see `branding.check_color`.
     """
+    branding.check_color(brand_color)
     locked_tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
     new_values = {
         "name": name,
         "requires_second_factor": requires_second_factor,
         "accepts_mqtt": accepts_mqtt,
+        "brand_name": brand_name,
+        "brand_color": brand_color.lower(),
     }
     changes = {
         field: (getattr(locked_tenant, field), value)

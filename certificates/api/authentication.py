@@ -20,6 +20,7 @@ from devices.registry.models import Device, DeviceToken
 from tenants import tokens
 from tenants.api.authentication import invalid_token
 from tenants.context import bind_caller, bind_tenant, every_tenant_scope
+from tenants.suspension import require_active
 
 HEADER = "HTTP_X_SSL_CLIENT_CERT"  # URL-encoded PEM, nginx's $ssl_client_escaped_cert
 
@@ -41,6 +42,7 @@ class ClientCertificateAuthentication(BaseAuthentication):
                 row, device = client_certificates.verify(unquote(header), now=clock.now())
             except ClientCertificateRefused as error:
                 raise AuthenticationFailed(str(error), code=error.code) from error
+            require_active(device.tenant_id)
             bind_caller("device", id=device.pk, name=device.name)
             if row.confirmed_at is None:
                 handover.confirm(row, now=clock.now())
@@ -72,6 +74,7 @@ class BasicDeviceAuthentication(DeviceAuthentication):
             device, credential, tenant_id = self.identify(token)
         if not _is_id_of(username, device):
             raise invalid_token()
+        require_active(tenant_id)
         bind_tenant(tenant_id)
         return device, credential
 

@@ -158,6 +158,7 @@ class DeviceCertificate(models.Model):
     manage_role: ClassVar[Role] = Role.OPERATOR
 
     objects = CertificateQuerySet.as_manager()
+    tenant_path = "device__tenant"  # of an archive
 
     class Meta:
         ordering = ("-reserved_at", "-id")

@@ -8,8 +8,9 @@ from django.urls import reverse_lazy
 from provisioning.portal.navigation import MENU, TABS
 
 UNFOLD: dict[str, Any] = {
-    "SITE_TITLE": "provisioning",
-    "SITE_HEADER": "provisioning",
+    "SITE_TITLE": "provisioning.portal.brand.title",
+    "SITE_HEADER": "provisioning.portal.brand.title",
+    "SITE_ICON": "provisioning.portal.brand.icon",
     "SITE_SUBHEADER": "provisioning.portal.site.tenant_label",
     "SITE_SYMBOL": "tv_gen",
     "SITE_URL": None,
@@ -42,21 +43,7 @@ UNFOLD: dict[str, Any] = {
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
         ]
     },
-    "COLORS": {
-        "primary": {
-            "50": "oklch(97% .014 240)",
-            "100": "oklch(94% .03 240)",
-            "200": "oklch(88% .06 240)",
-            "300": "oklch(80% .1 240)",
-            "400": "oklch(70% .14 245)",
-            "500": "oklch(61% .17 250)",
-            "600": "oklch(53% .18 255)",
-            "700": "oklch(46% .16 258)",
-            "800": "oklch(39% .13 260)",
-            "900": "oklch(33% .1 262)",
-            "950": "oklch(25% .08 264)",
-        }
-    },
+    "COLORS": "provisioning.portal.brand.colors",
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": MENU},
     "TABS": TABS,
 }

@@ -21,6 +21,7 @@ SUGGEST = "provisioning.portal.search.suggest"
 SCREENS_PAGE = "devices.remote_control.admin.screens_page.page"
 SCREENS_TAKE = "devices.remote_control.admin.screens_page.take"
 MAP_PAGE = "provisioning.portal.site_map.page"
+LOGO = "provisioning.portal.brand.logo"
 MAP_DATA = "provisioning.portal.site_map.data"
 
 
@@ -61,6 +62,7 @@ class PortalSite(UnfoldAdminSite):
                 account_pages.SetPasswordView.as_view(),
                 name="password_reset_confirm",
             ),
+            path("logo/<slug:slug>/", import_string(LOGO), name="logo"),
             path("sso/", single_sign_on.begin, name="single_sign_on"),
             path("sso/callback/", single_sign_on.finish, name="single_sign_on_callback"),
             path("account/", self.admin_view(account_pages.own_settings), name="own_settings"),

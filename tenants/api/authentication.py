@@ -12,6 +12,7 @@ from core import clock
 from tenants import tokens
 from tenants.context import bind_caller, bind_tenant, every_tenant_scope
 from tenants.models import ApiToken, IssuedToken, User
+from tenants.suspension import require_active
 
 USED_EVERY = timedelta(minutes=5)
 
@@ -27,6 +28,7 @@ class BearerAuthentication(BaseAuthentication):
             return None
         with every_tenant_scope():  # the tenant is unknown until the token is found
             caller, credential, tenant_id = self.identify(token)
+        require_active(tenant_id)
         bind_tenant(tenant_id)
         return caller, credential
 

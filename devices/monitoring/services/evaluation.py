@@ -6,7 +6,7 @@ evaluation depends on the number of devices, not on the number of tenants and ru
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from operator import add
@@ -25,6 +25,7 @@ from devices.monitoring.rule_statements import RuleForm
 from devices.monitoring.services import alert_closing, alert_raising, incidents
 from devices.monitoring.services.rules import opening_hours
 from tenants.context import every_tenant_scope, tenant_scope
+from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,15 @@ def evaluate(
         rules_with_hours = MonitoringRule.every_tenant.filter(pk__in=others)
         closed = {str(rule.pk) for rule in rules_with_hours if not opening_hours(rule).include(now)}
         holding = MaintenanceWindow.every_tenant.filter(holds_alerts=True)
-        maintenance = open_windows(holding, now=now)
+        maintenance = [*open_windows(holding, now=now), *_of_suspended_tenants()]
         return _Run(form, now, device_ids, closed, maintenance).evaluate(rules)
+
+
+def _of_suspended_tenants() -> Iterator[OpenWindow]:
+    """Yield a window for each suspended tenant, whose devices are refused and raise no alerts."""
+    for pk in Tenant.objects.filter(suspended_at__isnull=False).values_list("pk", flat=True):
+        window = MaintenanceWindow(tenant_id=pk, scope=MaintenanceWindow.Scope.ALL)
+        yield OpenWindow(window, None, None)
 
 
 def update_others(*, now: datetime) -> EvaluationResult:

@@ -16,6 +16,7 @@ from tenants import tokens
 from tenants.api.authentication import BearerAuthentication, invalid_token, record_use
 from tenants.api.permissions import IsMember, TenantIsBound
 from tenants.context import bind_caller, bind_tenant, every_tenant_scope
+from tenants.suspension import require_active
 
 BRIDGED_DEVICE = "provisioning.bridged_device"  # WSGI environ key; no header can have this name
 
@@ -37,6 +38,7 @@ class DeviceAuthentication(BearerAuthentication):
             device = bridged_device(device_id)
         if device is None:
             raise AuthenticationFailed("The device is unknown.", code="unknown_device")
+        require_active(device.tenant_id)
         bind_caller("device", id=device.pk, name=device.name)
         bind_tenant(device.tenant_id)
         return device, str(device.pk)

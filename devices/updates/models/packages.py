@@ -86,6 +86,7 @@ class SoftwareUpdate(TenantOwned):
     minimum_version = models.CharField(max_length=MAX_VERSION_LENGTH, blank=True)
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
     stored_name = models.CharField(max_length=200, blank=True)
+    stored_files: ClassVar = {"stored_name": "packages"}  # of an archive
     size = models.PositiveBigIntegerField(null=True)  # bytes
     sha256 = models.CharField(max_length=64, blank=True)  # hexadecimal, as the next two
     sha1 = models.CharField(max_length=40, blank=True, db_default="", editable=False)
