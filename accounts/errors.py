@@ -91,3 +91,26 @@ class InvalidProvider(Invalid):
 class SuspendedByOperator(Refused):
     code = "suspended_by_operator"
     sentence = "The operator of the server has suspended this tenant, and only they can resume it."
+
+
+class InvalidIdempotencyKey(Invalid):
+    code = "invalid_idempotency_key"
+    sentence = "An Idempotency-Key has 1 to 255 printable characters."
+
+
+class IdempotencyKeyReused(Conflict):
+    code = "idempotency_key_reused"
+    sentence = "Another request had this Idempotency-Key. Use a new key for each request."
+
+
+class RequestInProgress(Conflict):
+    code = "request_in_progress"
+    sentence = "The first request with this Idempotency-Key has not ended. Try again in a moment."
+
+
+class OutcomeUnknown(Conflict):
+    code = "outcome_unknown"
+    sentence = (
+        "The first request with this Idempotency-Key was interrupted. Look what it has done, and"
+        " use a new key."
+    )

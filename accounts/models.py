@@ -1,4 +1,4 @@
-"""Invitations to a tenant, sessions of users in the portal, and single sign-on."""
+"""Invitations, sessions in the portal, single sign-on, and requests that are done once."""
 
 import uuid
 from datetime import datetime
@@ -8,9 +8,10 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from tenants.constraints import SameTenant
 from tenants.context import current_tenant_id
 from tenants.managers import TenantManager
-from tenants.models import Role, Tenant, TenantOwned, User
+from tenants.models import ApiToken, Role, Tenant, TenantOwned, User
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
@@ -144,3 +145,29 @@ class SignInIdentity(TenantOwned):
 
     def __str__(self) -> str:
         return self.subject
+
+
+class IdempotentRequest(TenantOwned):
+    """A request of a member with an `Idempotency-Key`, and its response once it has ended."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="+")
+    key_digest = models.CharField(max_length=64)  # SHA-256, hex
+    fingerprint = models.CharField(max_length=64)  # SHA-256 of method, address and body, hex
+    started_at = models.DateTimeField()
+    status = models.PositiveSmallIntegerField(null=True)
+    content = models.TextField(blank=True)  # encrypted, because a response may have a token
+    content_type = models.CharField(max_length=100, blank=True)
+
+    objects = TenantManager()
+    every_tenant = models.Manager()  # a manager, not a field
+
+    class Meta(TenantOwned.Meta):
+        constraints = (
+            models.UniqueConstraint(fields=("token", "key_digest"), name="request_once_per_key"),
+            SameTenant("token", name="request_of_its_tenants_token"),
+        )
+        indexes = (models.Index(fields=("started_at",), name="idempotent_request_oldest"),)
+
+    def __str__(self) -> str:
+        return f"request of {self.token_id}"

@@ -6,8 +6,9 @@ from celery import shared_task
 from django.conf import settings
 from django.core.management import call_command
 
-from accounts.services import password_reset, user_sessions
+from accounts.services import idempotency, password_reset, user_sessions
 from core import clock
+from tenants.context import every_tenant_scope
 
 
 @shared_task(ignore_result=True)
@@ -21,3 +22,10 @@ def clear_sessions() -> None:
 def send_password_reset(email: str) -> None:
     """Mail a link that sets a new password, if an account has the address."""
     password_reset.send_link(email)
+
+
+@shared_task(ignore_result=True)
+def delete_old_idempotent_requests() -> int:
+    """Delete responses of requests with an `Idempotency-Key` that are older than a day."""
+    with every_tenant_scope():
+        return idempotency.delete_old(now=clock.now())

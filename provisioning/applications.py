@@ -54,4 +54,5 @@ MIDDLEWARE = [
     "provisioning.portal.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "provisioning.idempotency.IdempotencyMiddleware",
 ]

@@ -78,6 +78,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     ),
     "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),
     "delete expired sessions": ("accounts.tasks.clear_sessions", _daily(3, 50)),
+    "delete old idempotent requests": ("accounts.tasks.delete_old_idempotent_requests", _hourly(5)),
     "seal events": ("events.tasks.seal_events", TEN_SECONDS),
     "delete expired events": ("events.tasks.delete_expired_events", MINUTELY),
 }

@@ -195,6 +195,7 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
 ]
 PASSWORD_RESET_TIMEOUT = 3600  # seconds
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = ["provisioning.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"  # outside the addresses of tenants

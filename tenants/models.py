@@ -269,7 +269,10 @@ class ApiToken(IssuedToken):
 
     class Meta(IssuedToken.Meta):
         abstract = False
-        constraints = (SameTenant("membership", name="api_token_of_its_members_tenant"),)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "id"), name="api_token_with_its_tenant"),
+            SameTenant("membership", name="api_token_of_its_members_tenant"),
+        )
 
 
 class SavedView(TenantOwned):

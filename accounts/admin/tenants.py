@@ -162,7 +162,11 @@ class TenantAdmin(PortalAdmin):
     @admin.display(description="Limits")
     def limits(self, tenant: Tenant) -> str:
         rates = {"requests": settings.RATES["tenant"], "samples": settings.RATES["tenant_samples"]}
-        return ", ".join(f"{name} of all devices: {rate}" for name, rate in rates.items() if rate)
+        return ", ".join(
+            f"{rate.most * 60 // rate.seconds:,} {name} of all devices a minute"
+            for name, rate in rates.items()
+            if rate
+        )
 
     @action(description="Export", url_path="export", permissions=["change"])
     def export(self, request: HttpRequest, object_id: UUID) -> HttpResponseBase:

@@ -52,6 +52,7 @@ class AutoRegisterView(APIView):
     The status is 200 if the device was registered before, and 201 if it is new.
     """
 
+    runs_own_transactions = True
     permission_classes = (MayEnroll,)
     parser_classes = (DeviceJSONParser,)
     content_negotiation_class = SingleFormatNegotiation
@@ -90,6 +91,7 @@ class AutoRegisterView(APIView):
 class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
     """List the certificates of a device, the newest first, or issue a new certificate."""
 
+    runs_own_transactions = True
     serializer_class = CertificateSerializer
     ordering = ("-reserved_at", "-id")
     filter_backends = (RejectUnknownParameters,)
@@ -121,6 +123,8 @@ class CertificateView(APIView):
 
 class RenewView(APIView):
     """Renew a certificate. The `connect` response tells the device to fetch the new one."""
+
+    runs_own_transactions = True
 
     @extend_schema(request=None, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request, serial_number: str) -> Response:

@@ -93,6 +93,8 @@ class TestView(APIView):
     the result.
     """
 
+    runs_own_transactions = True  # it waits for the receiver
+
     permission_classes = (IsAdmin,)
 
     @extend_schema(request=None, responses={202: MessageSerializer})

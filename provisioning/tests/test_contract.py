@@ -73,6 +73,7 @@ STRICTER_THAN_SCHEMA = {
     "/devices/{device_id}/metrics",
     "/monitoring/rules",
     "/monitoring/rules/{rule_id}",
+    "/device-attributes/{key}",
     "/maintenance-windows",
     "/maintenance-windows/{window_id}",
     "/channels",

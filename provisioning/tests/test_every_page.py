@@ -114,6 +114,7 @@ WITH_A_LINK = {
     "password_reset_confirm",
     "single_sign_on",
     "single_sign_on_callback",
+    "logo",
 }  # no sign-in
 PERSONAL |= WITH_A_LINK
 NAME = "Ours Unmistakably"  # also used by `create_rollout_rows`
@@ -307,6 +308,7 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     screenshot_id = str(protected["remote_control.commandhistory"].screenshot.pk)
     pattern = pattern.replace("<uuid:screenshot_id>", screenshot_id)
     pattern = pattern.replace("<int:number>", "1")
+    pattern = pattern.replace("<slug:slug>", "invented")
     pattern = pattern.replace("<slug:token>", "invented").replace("<uidb64>/<token>", "MQ/x-y")
     pattern = re.sub(r"\^\(\?P<app_label>(\w+)\|.*", r"\1/", pattern)
     pattern = pattern.replace("(?P<url>.*)$", "no/such/page")

@@ -20,6 +20,7 @@ from devices.monitoring.admin.device_panel import condition_text
 from devices.monitoring.admin.forms import OverrideForm, RuleForm
 from devices.monitoring.models import MonitoringRule, RuleOverride, RuleQuerySet
 from devices.monitoring.services import back_testing, rules
+from devices.monitoring.services.rule_templates import EXPLANATIONS
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     CascadeDeleteMixin,
@@ -129,6 +130,14 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
                 result = back_testing.back_test(rule, days=7, now=clock.now())
             context |= {"result": result, "condition": condition_text(rule, rule.threshold)}
         return TemplateResponse(request, "portal/rule_preview_result.html", context).render()
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add what the alerts of a template rule mean."""
+        rule = context.get("original")
+        context["explanation"] = EXPLANATIONS.get(rule.template, "") if rule else ""
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return _not_archived(super().get_queryset(request))

@@ -9,6 +9,19 @@ from devices.monitoring.models import MonitoringRule
 from events.severity import Severity
 
 HALF_AN_HOUR = 30 * 60  # seconds
+# What the alerts of a template rule mean, and what to do.
+EXPLANATIONS = {
+    "device_disconnected": "The device has missed several connects: it has no power, no network, or"
+    " its app does not run. Look at other devices of the site first; then power and network.",
+    "cpu_high": "The processor has been busy. Pictures may stutter. Look for an app that does not"
+    " stop, or content that is too demanding; a restart often helps for now.",
+    "ram_high": "Memory is nearly full. Android ends apps before it runs out, so the screen may go"
+    " blank. Restart the app, and look whether its memory grows day by day.",
+    "network_down": "The device reports that its network has no connection, although it reaches the"
+    " server now and then. Check the Wi-Fi signal or the cable at the device.",
+    "configuration_drift": "The device has not applied its desired configuration. Its"
+    " configuration tab shows which values differ, and the reason that the device gave.",
+}
 
 
 def templates() -> list[dict[str, Any]]:

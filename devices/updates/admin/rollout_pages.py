@@ -1,6 +1,6 @@
 """Portal pages to preview, create, change, watch and control rollouts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 
 from core import clock
 from core.errors import DomainError
+from core.times import local_text
 from devices.registry.admin.quarantine import is_uuid
 from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
 from devices.updates.models import Deployment
@@ -150,6 +151,7 @@ def page_context(request: HttpRequest, rollout: Deployment) -> dict[str, Any]:
         "chart": progress.completion_chart(rollout, now=now),
         "failures": failures.by_error_code(rollout),
         "settings_summary": progress.settings_summary(rollout),
+        "course": list(_course(rollout)),
         "devices_url": f"{devices}?deployment__id__exact={rollout.pk}",
         "terms_url": reverse("admin:updates_rollout_terms", args=[rollout.pk]),
         "action_url": reverse("admin:updates_rollout_act", args=[rollout.pk]),
@@ -157,6 +159,20 @@ def page_context(request: HttpRequest, rollout: Deployment) -> dict[str, Any]:
         "rollback_url": _rollback_url(rollout),
         "rolls_back_url": change_url(rollout.rolls_back) if rollout.rolls_back else "",
     }
+
+
+def _course(rollout: Deployment) -> Iterator[tuple[str, str]]:
+    """Yield what has happened to a rollout, when, and by whom."""
+    for label, moment, user in (
+        ("Created", rollout.created_at, rollout.created_by),
+        ("Started", rollout.begun_at, rollout.requested_by),
+        ("Ended", rollout.ended_at, None),
+    ):
+        if moment is not None:
+            yield label, f"{local_text(moment)}, by {user}" if user else local_text(moment)
+    if rollout.approved_by is not None:
+        yield "Approved by", str(rollout.approved_by)
+    yield "Id", str(rollout.pk)
 
 
 def total_devices(counts: dict[str, int]) -> int:

@@ -144,16 +144,7 @@ class RolloutAdmin(PageAdmin, ReadOnlyAdmin):
     search_fields = ("name",)
     ordering = ("-created_at", "-id")
     change_form_outer_before_template = "portal/rollout.html"
-    fields: Any = (
-        "created_by",
-        "created_at",
-        "requested_by",
-        "approved_by",
-        "begun_at",
-        "ended_at",
-        "id",
-    )
-    readonly_fields = fields
+    fieldsets: Any = ()  # the template shows everything
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("waves")
