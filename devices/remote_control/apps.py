@@ -4,6 +4,7 @@ from core.encryption import reencryption
 from devices.registry.extension_points import (
     connect_response,
     device_header,
+    device_list_actions,
     device_page,
     device_retiring,
     site_page,
@@ -24,6 +25,7 @@ class RemoteControlConfig(AppConfig):
         device_retiring.register(
             "devices.remote_control.services.retirement.end_control", first=True
         )
+        device_list_actions.register("devices.remote_control.admin.bulk_pages.list_actions")
         device_page.register("devices.remote_control.admin.control_page.panel")
         device_header.register("devices.remote_control.admin.screens_page.device_header")
         site_page.register("devices.remote_control.admin.site_panel.panel")

@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from devices.bulk.admin import operation_pages
 from devices.bulk.catalog import all_actions
-from devices.registry.admin.filters import conditions_of
+from devices.registry.admin.selection import selected_conditions, tenant_of_selection
 from devices.registry.models import Device
-from tenants.admin.base import signed_in_user
-from tenants.context import current_tenant_id
 from tenants.models import Tenant
 
 ListAction = tuple[str, str, Callable[..., HttpResponse | None]]
@@ -33,25 +30,12 @@ def _ask(
     action: str, admin: Any, request: HttpRequest, devices: QuerySet[Device]
 ) -> HttpResponse | None:
     """Show the page of a new operation on the selected devices."""
-    ids = [current_tenant_id()]
-    if signed_in_user(request).sees_every_tenant:
-        tenants = devices.order_by().values_list("tenant_id", flat=True)
-        ids = list(tenants.distinct()[:2])
-    if len(ids) != 1 or ids[0] is None:
-        messages.error(
-            request, "Choose devices of one tenant. The filter by tenant limits the list to one."
-        )
+    tenant_id = tenant_of_selection(request, devices)
+    if tenant_id is None:
         return None
     return operation_pages.new_page(
         request,
-        tenant=Tenant.objects.get(pk=ids[0]),
+        tenant=Tenant.objects.get(pk=tenant_id),
         action=action,
         conditions=selected_conditions(request),
     )
-
-
-def selected_conditions(request: HttpRequest) -> dict[str, str]:
-    """Return the selection of a list of devices as parameters of `GET /devices`."""
-    if request.POST.get("select_across") == "1":
-        return conditions_of(request.GET)
-    return {"devices": ",".join(request.POST.getlist("_selected_action"))}

@@ -1,5 +1,6 @@
 """Portal pages of bulk commands: preview, request, confirm, cancel and progress."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from django.views.decorators.http import require_POST
 
 from core import clock
 from core.errors import DomainError
+from devices.registry.admin import selection
 from devices.remote_control.admin.control_page import MANAGE
 from devices.remote_control.admin.forms import BulkForm
 from devices.remote_control.models import BulkCommand
@@ -33,7 +35,8 @@ def new(request: HttpRequest) -> HttpResponse:
     """Show the form of a bulk command. Preview the number of devices, then request the command."""
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
-    form = BulkForm(request.POST or None, user=signed_in_user(request))
+    initial = selection.taken_over(request)
+    form = BulkForm(request.POST or None, initial=initial, user=signed_in_user(request))
     if request.method != "POST" or not form.is_valid():
         return _page(request, form)
     tenant = form.cleaned_data.get("tenant")
@@ -123,3 +126,11 @@ def _page(
 
 def _page_url(row: BulkCommand) -> str:
     return reverse("admin:remote_control_bulkcommand_change", args=[row.pk])
+
+
+def list_actions(request: HttpRequest) -> list[tuple[str, str, Any]]:
+    """Return the action of the device list that opens the form with the selected devices."""
+    if not request.user.has_perm(MANAGE):
+        return []
+    page = partial(selection.hand_over, "admin:remote_control_bulkcommand_add")
+    return [("send_command", "Send a command", page)]

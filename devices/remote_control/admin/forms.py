@@ -11,6 +11,7 @@ from unfold.widgets import (
 )
 
 from core import clock
+from devices.registry.admin.selection import SelectionForm
 from devices.remote_control.command_types import CHOICES, TYPES
 from devices.remote_control.models import RemoteControlPolicy
 from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS, SCREENSHOT_INTERVALS
@@ -64,9 +65,10 @@ class PolicyForm(ServiceForm):
         return policies.change(now=clock.now(), **self.cleaned_data)
 
 
-class BulkForm(forms.Form):
+class BulkForm(SelectionForm):
     """Form that requests a bulk command. Fields are the type, parameters and device filter."""
 
+    filter_names = FILTERS
     tenant = tenant_field()
     type = forms.ChoiceField(
         label="Command", choices=BULK_TYPES, widget=UnfoldAdminSelectWidget(choices=BULK_TYPES)
@@ -118,6 +120,6 @@ class BulkForm(forms.Form):
         return {
             "type": data["type"],
             "parameters": {"volume": volume} if has_volume else {},
-            "filter": {name: data[name] for name in FILTERS if data[name]},
+            "filter": self.selected(),
             "wait": timedelta(hours=hours) if hours else None,
         }

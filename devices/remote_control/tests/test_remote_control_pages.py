@@ -24,7 +24,7 @@ from devices.remote_control.tests.remote_control import (
     online_device,
     picture,
 )
-from tenants.context import tenant_scope
+from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
 
 pytestmark = pytest.mark.django_db
@@ -277,3 +277,63 @@ def test_the_history_is_filtered_and_its_commands_are_cancelled(
     assert "expired" in page
     assert "Cancelled." in report
     assert "Only queued commands can be cancelled" in report
+
+
+class TestSelectionOfTheDeviceList:
+    LIST = "/admin/devices/device/"
+
+    def selected(self, client: Client, **fields: Any) -> Any:
+        data = {"action": "send_command", **fields}
+        response = client.post(self.LIST, data)
+        assert response["Location"].endswith(NEW), response.content.decode()
+        return client.get(NEW).content.decode()
+
+    def test_a_command_goes_to_the_selected_devices_only(
+        self, tenant: Tenant, device: Device, signed_in: SignedIn
+    ) -> None:
+        other = online_device(tenant, name="kitchen")
+        client = signed_in()
+
+        page = self.selected(client, _selected_action=[str(device.pk)])
+
+        assert "1 selected device" in page
+        assert "Only devices with this tag" not in page
+        selection = json.dumps({"devices": str(device.pk)})
+        order = {"type": "reload", "selection": selection}
+        assert "1 device, 1 of them online" in client.post(NEW, order).content.decode()
+        client.post(NEW, {**order, "found": "1"})
+        assert [row.device for row in run_commands()] == [device]
+        assert other not in {row.device for row in CommandHistory.every_tenant.all()}
+
+    def test_all_devices_that_match_the_filter_are_selected(
+        self, tenant: Tenant, device: Device, signed_in: SignedIn
+    ) -> None:
+        client = signed_in()
+
+        client.post(
+            f"{self.LIST}?q=lobby",
+            {"action": "send_command", "select_across": "1", "_selected_action": str(device.pk)},
+        )
+
+        assert "All devices with search lobby" in client.get(NEW).content.decode()
+
+    @pytest.mark.parametrize("selection", ["nonsense", "[1]", '{"devices": 1}'])
+    def test_a_selection_that_cannot_be_read_is_refused(
+        self, device: Device, signed_in: SignedIn, selection: str
+    ) -> None:
+        page = signed_in().post(NEW, {"type": "reload", "selection": selection, "found": "1"})
+
+        assert page.status_code == 200
+        assert not BulkCommand.every_tenant.exists()
+
+    def test_a_viewer_has_no_such_action(self, device: Device, signed_in: SignedIn) -> None:
+        assert "Send a command" not in signed_in(Role.VIEWER).get(self.LIST).content.decode()
+        assert "Send a command" in signed_in().get(self.LIST).content.decode()
+
+
+def run_commands() -> list[CommandHistory]:
+    now = datetime.now(UTC)
+    with every_tenant_scope():
+        while bulk_commands.process_next_batch(now=now):
+            pass
+    return list(CommandHistory.every_tenant.select_related("device"))

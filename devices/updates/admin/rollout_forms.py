@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC
 from typing import Any
 
 from django import forms
+from django.utils.timezone import localtime
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
@@ -14,6 +14,7 @@ from unfold.widgets import (
 )
 
 from core.weekly_times import DAYS
+from devices.registry.admin.selection import SelectionForm
 from devices.updates.admin.fields import choice_field, integer_field, percent_field
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.models.deployments import (
@@ -44,8 +45,10 @@ class PackageChoice(forms.ModelChoiceField):  # type: ignore[type-arg] # not gen
         return f"{obj} ({obj.tenant})" if self.shows_tenant else str(obj)
 
 
-class RolloutForm(forms.Form):
+class RolloutForm(SelectionForm):
     """The settings of a rollout."""
+
+    filter_names = FILTERS
 
     package = PackageChoice(queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget)
     name = text_field(
@@ -71,7 +74,7 @@ class RolloutForm(forms.Form):
         " number of devices. For example: 10, 25 %, 100 %.",
     )
     starts_at = forms.DateTimeField(
-        label="Start time (UTC)",
+        label="Start time",
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
         help_text="Leave empty to begin as soon as the rollout is started or approved.",
@@ -146,7 +149,8 @@ class RolloutForm(forms.Form):
             rollout: the rollout to change; None for a new rollout.
             package_id: id of the package that is preselected for a new rollout.
         """
-        kwargs["initial"] = {"package": package_id} if rollout is None else _initial_values(rollout)
+        given = {"package": package_id, **(kwargs.get("initial") or {})}
+        kwargs["initial"] = given if rollout is None else _initial_values(rollout)
         super().__init__(*args, **kwargs)
         package: Any = self.fields["package"]
         package.shows_tenant = user.sees_every_tenant
@@ -214,7 +218,7 @@ class RolloutForm(forms.Form):
         }
         return {
             **{name: data[name] for name in names},
-            "filter": {name: data[name] for name in FILTERS if data[name]},
+            "filter": self.selected(),
             "windows": [window] if days else [],
         }
 
@@ -263,7 +267,7 @@ def _initial_values(rollout: Deployment) -> dict[str, Any]:
         "success_percent": rollout.success_percent,
         "failure_percent": rollout.failure_percent,
         "waves": ", ".join(sizes),
-        "starts_at": f"{starts_at.astimezone(UTC):%Y-%m-%dT%H:%M}" if starts_at else "",
+        "starts_at": f"{localtime(starts_at):%Y-%m-%dT%H:%M}" if starts_at else "",
         "window_days": window.get("days", []),
         "window_from": window.get("from", ""),
         "window_until": window.get("until", ""),

@@ -1,6 +1,7 @@
 """Portal pages to preview, create, change, watch and control rollouts."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_POST
 from core import clock
 from core.errors import DomainError
 from core.times import local_text
+from devices.registry.admin import selection
 from devices.registry.admin.quarantine import is_uuid
 from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
 from devices.updates.models import Deployment
@@ -26,6 +28,7 @@ from tenants.roles import visible_to
 
 MANAGE = "updates.change_deployment"
 ADD = "updates.add_deployment"
+NEW_PAGE = "admin:updates_deployment_add"
 FIELDS = {"windows": "window_days", "filter": "tag"}  # setting → form field for its errors
 
 State = Deployment.State
@@ -42,7 +45,8 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
     package_id = request.GET.get("package", "")
     package_id = package_id if is_uuid(package_id) else ""
-    form = RolloutForm(request.POST or None, user=user, package_id=package_id)
+    initial = selection.taken_over(request)
+    form = RolloutForm(request.POST or None, user=user, package_id=package_id, initial=initial)
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form)
     package = form.cleaned_data["package"]
@@ -229,7 +233,8 @@ def _state_message(rollout: Deployment) -> str:
         case State.WAITING:
             return "The rollout waits for the approval of a second member."
         case State.SCHEDULED:
-            return f"The rollout starts at {rollout.starts_at:%Y-%m-%d %H:%M} UTC."
+            assert rollout.starts_at is not None
+            return f"The rollout starts at {local_text(rollout.starts_at)}."
         case State.RUNNING:
             return f"The rollout to {rollout.counted:,} devices has started."
         case _:
@@ -293,7 +298,9 @@ def _field_groups(form: RolloutForm) -> list[tuple[str, list[Any]]]:
         ),
         ("Maintenance window", ("window_days", "window_from", "window_until")),
     )
-    return [(title, [form[name] for name in names]) for title, names in groups]
+    return [
+        (title, [form[name] for name in names if name in form.fields]) for title, names in groups
+    ]
 
 
 def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
@@ -303,3 +310,10 @@ def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
         "product", "package__product"
     )
     return get_object_or_404(visible.filter(pk=rollout_id))
+
+
+def list_actions(request: HttpRequest) -> list[tuple[str, str, Any]]:
+    """Return the action of the device list that opens a new rollout to the selected devices."""
+    if not request.user.has_perm(ADD):
+        return []
+    return [("roll_out", "Roll out an update", partial(selection.hand_over, NEW_PAGE))]

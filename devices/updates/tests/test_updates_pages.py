@@ -293,3 +293,22 @@ def test_the_page_of_a_device_shows_its_updates(
 
     assert "Software updates" in page
     assert "The disk is full." in page
+
+
+def test_the_selected_devices_of_the_list_get_a_rollout(
+    acting: Tenant, portal: Client, package: SoftwareUpdate
+) -> None:
+    chosen, _ = create_devices(acting, 2)
+    devices = "/admin/devices/device/"
+
+    response = portal.post(devices, {"action": "roll_out", "_selected_action": [str(chosen.pk)]})
+
+    assert response["Location"].endswith(f"{ROLLOUTS}add/")
+    page = html(portal.get(f"{ROLLOUTS}add/"))
+    assert "1 selected device" in page
+    assert "Only devices with this tag" not in page
+    selection = f'{{"devices": "{chosen.pk}"}}'
+    form = {**SETTINGS, "package": str(package.pk), "selection": selection}
+    assert "1 device," in html(portal.post(f"{ROLLOUTS}add/", form))
+    portal.post(f"{ROLLOUTS}add/", {**form, "eligible": "1", "draft": "1"})
+    assert Deployment.objects.get().filter == {"devices": str(chosen.pk)}
