@@ -79,6 +79,11 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),
     "delete expired sessions": ("accounts.tasks.clear_sessions", _daily(3, 50)),
     "delete old idempotent requests": ("accounts.tasks.delete_old_idempotent_requests", _hourly(5)),
+    # Each report once a week. The later runs of the day send what an earlier one could not.
+    "send weekly reports": (
+        "provisioning.tasks.send_weekly_reports",
+        (crontab(minute="15", hour="5-9", day_of_week="mon"), 3500),
+    ),
     "seal events": ("events.tasks.seal_events", TEN_SECONDS),
     "delete expired events": ("events.tasks.delete_expired_events", MINUTELY),
 }
@@ -117,6 +122,7 @@ ROUTES = {
     for task in (
         "certificates.tasks.renew",
         "devices.registry.tasks.delete_attribute_values",
+        "provisioning.tasks.send_weekly_reports",
         "devices.configurations.tasks.recalculate",
         "devices.bulk.tasks.run_bulk_operations",
         "devices.imports.tasks.run_imports",

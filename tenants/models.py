@@ -195,6 +195,8 @@ class Membership(TenantOwned):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
     created_at = models.DateTimeField(auto_now_add=True)
+    wants_weekly_report = models.BooleanField(default=False, db_default=False, editable=False)
+    report_sent_at = models.DateTimeField(null=True, editable=False)
 
     view_role = Role.ADMIN
     manage_role = Role.ADMIN

@@ -36,8 +36,8 @@ class Input:
     """An input of the portal for a parameter.
 
     Attributes:
-        kind: "tags" for a list of tags, separated by commas, or "site" for the name of a site or
-            nothing.
+        kind: "tags" for a list of tags, separated by commas, "site" for the name of a site or
+            nothing, or "json".
     """
 
     name: str

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 
+from devices.bulk.extension_points import bulk_actions
 from devices.monitoring.extension_points import configuration_drifts
 from devices.registry.extension_points import (
     connect_response,
@@ -25,6 +26,7 @@ class ConfigurationsConfig(AppConfig):
         device_retiring.register("devices.configurations.services.effective.stop_waiting")
         device_replaced.register("devices.configurations.services.replacement.copy_layer")
         site_deleting.register("devices.configurations.services.site_deletion.forget_site")
+        bulk_actions.register("devices.configurations.services.bulk_actions.actions")
         device_page.register("devices.configurations.admin.device_panel.panel")
         site_page.register("devices.configurations.admin.site_panel.panel")
         subscribers.register(

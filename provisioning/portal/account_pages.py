@@ -19,6 +19,7 @@ from unfold.widgets import (
     UnfoldAdminEmailInputWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from accounts.middleware import SESSION_ID
@@ -29,8 +30,9 @@ from core.tasks import enqueue
 from core.time_zones import time_zones
 from tenants.admin.base import signed_in_user
 from tenants.admin.forms import text_field
-from tenants.context import caller_network
+from tenants.context import caller_network, current_tenant_id
 from tenants.models import User
+from tenants.roles import membership_in_current_tenant
 
 RESETS = Limit("password_reset")
 # Marks in a `User-Agent`. The first that is found counts, because many browsers name others.
@@ -127,6 +129,13 @@ class OwnSettingsForm(forms.Form):
         help_text="For example Europe/Berlin. If empty, the time zone of your browser.",
     )
 
+    wants_report = forms.BooleanField(
+        label="Weekly report by mail",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="On Mondays: devices, alerts, certificates and rollouts of this tenant.",
+    )
+
     def clean_time_zone(self) -> str:
         zone: str = self.cleaned_data["time_zone"].strip()
         if zone and zone not in time_zones():
@@ -138,10 +147,18 @@ class OwnSettingsForm(forms.Form):
 def own_settings(request: HttpRequest) -> HttpResponse:
     """Show and change the user's own settings."""
     user = signed_in_user(request)
-    initial = {"name": user.name, "time_zone": user.time_zone}
+    membership = membership_in_current_tenant(user) if current_tenant_id() else None
+    initial = {
+        "name": user.name,
+        "time_zone": user.time_zone,
+        "wants_report": membership is not None and membership.wants_weekly_report,
+    }
     form = OwnSettingsForm(request.POST or None, initial=initial)
+    if membership is None or not settings.EMAIL_HOST:
+        del form.fields["wants_report"]
     if form.is_valid():
-        own.change(user=user, **form.cleaned_data)
+        values = {"wants_report": None, **form.cleaned_data}
+        own.change(user=user, **values)
         messages.success(request, "Your settings were saved.")
         return redirect("admin:own_settings")
     context = {

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django import forms
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from devices.bulk.actions import BulkAction
 from tenants.admin.forms import text_field
@@ -33,6 +34,13 @@ class NewOperationForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.action = action
         for item in action.inputs:
+            if item.kind == "json":
+                self.fields[item.name] = forms.JSONField(
+                    label=item.label,
+                    help_text=item.help_text,
+                    widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+                )
+                continue
             self.fields[item.name] = text_field(
                 item.label,
                 required=item.kind == "tags",
@@ -44,6 +52,6 @@ class NewOperationForm(forms.Form):
         """Return the parameters of the action."""
         values = {}
         for item in self.action.inputs:
-            text = self.cleaned_data[item.name]
-            values[item.name] = text.split(",") if item.kind == "tags" else text or None
+            value = self.cleaned_data[item.name]
+            values[item.name] = value.split(",") if item.kind == "tags" else value or None
         return values

@@ -1,0 +1,1 @@
+"""Reports about the fleet of a tenant."""
