@@ -114,3 +114,8 @@ class OutcomeUnknown(Conflict):
         "The first request with this Idempotency-Key was interrupted. Look what it has done, and"
         " use a new key."
     )
+
+
+class DeletionNotConfirmed(Invalid):
+    code = "deletion_not_confirmed"
+    sentence = "Type the slug of the tenant to confirm its deletion."

@@ -25,6 +25,28 @@ class TenantSuspendedEvent(DomainEvent):
     reason: str
 
 
+class TenantDeletionRequested(DomainEvent):
+    """A tenant will be deleted at `due_at`, unless this is taken back."""
+
+    name = "tenant.deletion_requested"
+
+    due_at: str
+
+
+class TenantDeletionCancelled(DomainEvent):
+    """A tenant will not be deleted."""
+
+    name = "tenant.deletion_cancelled"
+
+
+class PersonErased(DomainEvent):
+    """The personal data of a member was erased; `user` is the number of the account."""
+
+    name = "member.erased"
+
+    user: int
+
+
 class TenantExported(DomainEvent):
     """Somebody has downloaded everything that a tenant owns."""
 

@@ -55,6 +55,7 @@ WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {
 IN_SUSPENDED_TENANT = WITHOUT_TENANT | {
     "tenants_tenant_change",
     "tenants_tenant_resume",
+    "tenants_tenant_delete_tenant",
     "tenants_tenant_export",
 }
 SESSION_ID = "session_id"  # of the `UserSession`

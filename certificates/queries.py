@@ -107,6 +107,11 @@ _STATUS = PreparedStatement(
     SELECT status, revoked_at, revocation_reason
     FROM certificates_devicecertificate
     WHERE authority_key_id = $1 AND serial_number = $2
+    UNION ALL
+    SELECT 'revoked', revoked_at, revocation_reason
+    FROM certificates_forgottenrevocation
+    WHERE authority_key_id = $1 AND serial_number = $2
+    LIMIT 1
     """,
 )
 _START_HANDOVER = PreparedStatement(

@@ -84,6 +84,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
         "provisioning.tasks.send_weekly_reports",
         (crontab(minute="15", hour="5-9", day_of_week="mon"), 3500),
     ),
+    "delete due tenants": ("provisioning.tasks.delete_due_tenants", (crontab(minute="*/5"), 290)),
     "seal events": ("events.tasks.seal_events", TEN_SECONDS),
     "delete expired events": ("events.tasks.delete_expired_events", MINUTELY),
 }
@@ -122,6 +123,7 @@ ROUTES = {
     for task in (
         "certificates.tasks.renew",
         "devices.registry.tasks.delete_attribute_values",
+        "provisioning.tasks.delete_due_tenants",
         "provisioning.tasks.send_weekly_reports",
         "devices.configurations.tasks.recalculate",
         "devices.bulk.tasks.run_bulk_operations",

@@ -134,6 +134,7 @@ class Tenant(models.Model):
     logo_version = models.CharField(max_length=12, blank=True, db_default="", editable=False)
     suspended_at = models.DateTimeField(null=True, editable=False)
     suspension_reason = models.CharField(max_length=200, blank=True, db_default="", editable=False)
+    deletion_due_at = models.DateTimeField(null=True, editable=False)
     is_suspended_by_operator = models.BooleanField(default=False, db_default=False, editable=False)
 
     view_role: ClassVar[Role] = Role.ADMIN
@@ -320,3 +321,14 @@ class TenantLogo(TenantOwned):
 
     def __str__(self) -> str:
         return f"logo of {self.tenant_id}"
+
+
+class DeletedTenant(models.Model):
+    """What is left of a tenant that was deleted: its id, and the end of its audit log."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    deleted_at = models.DateTimeField()
+    audit_digest = models.CharField(max_length=64, blank=True)  # of the last seal, hex
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -21,7 +21,7 @@ from unfold.widgets import (
 
 from accounts.events import TenantExported
 from accounts.middleware import tenant_address
-from accounts.services import branding, suspension, tenant_archive, tenants
+from accounts.services import branding, suspension, tenant_archive, tenant_deletion, tenants
 from core import clock
 from core.errors import DomainError
 from core.times import local_text
@@ -129,7 +129,7 @@ class TenantAdmin(PortalAdmin):
     search_fields = ("name", "slug")
     ordering = ("slug",)
 
-    actions_detail: Any = ("export", "suspend", "resume")
+    actions_detail: Any = ("export", "suspend", "resume", "delete_tenant")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -207,6 +207,33 @@ class TenantAdmin(PortalAdmin):
             return redirect("admin:tenants_tenant_changelist")
         return self._change_state(request, tenant, suspends=False)
 
+    @action(description="Delete", url_path="delete-tenant", permissions=["delete_tenant"])
+    def delete_tenant(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Ask for the slug, then let the tenant be deleted after the waiting time."""
+        tenant = self.get_object(request, str(object_id))
+        if tenant is None:
+            return redirect("admin:tenants_tenant_changelist")
+        if request.method == "POST":
+            try:
+                with tenant_scope(tenant.pk):
+                    tenant_deletion.request(
+                        tenant=tenant,
+                        typed_slug=request.POST.get("slug", ""),
+                        by_operator=signed_in_user(request).is_superuser,
+                        now=clock.now(),
+                    )
+                return redirect("admin:tenants_tenant_change", tenant.pk)
+            except DomainError as error:
+                messages.error(request, str(error))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Delete {tenant.name}",
+            "tenant": tenant,
+            "days": tenant_deletion.WAITING_TIME.days,
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "portal/delete_tenant.html", context)
+
     def _change_state(
         self, request: HttpRequest, tenant: Tenant, *, suspends: bool
     ) -> HttpResponse:
@@ -219,13 +246,16 @@ class TenantAdmin(PortalAdmin):
                         tenant=tenant, reason=reason, by_operator=by_operator, now=clock.now()
                     )
                 else:
-                    suspension.resume(tenant=tenant, by_operator=by_operator, now=clock.now())
+                    tenant_deletion.cancel(tenant=tenant, by_operator=by_operator, now=clock.now())
         except DomainError as error:
             messages.error(request, str(error))
         return redirect("admin:tenants_tenant_change", tenant.pk)
 
     def has_suspend_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return self.has_change_permission(request) and not self._is_suspended(request, object_id)
+
+    def has_delete_tenant_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return self.has_change_permission(request)
 
     def has_resume_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return self.has_change_permission(request) and self._is_suspended(request, object_id)

@@ -3,6 +3,7 @@
 from certificates.models.authority import CertificateAuthority, Responder
 from certificates.models.campaign import RenewalCampaign
 from certificates.models.certificate import CertificateQuerySet, DeviceCertificate
+from certificates.models.forgotten import ForgottenRevocation
 from certificates.models.inspection import Drift, Inspection
 from certificates.models.revocation_list import RevocationList
 
@@ -11,6 +12,7 @@ __all__ = [
     "CertificateQuerySet",
     "DeviceCertificate",
     "Drift",
+    "ForgottenRevocation",
     "Inspection",
     "RenewalCampaign",
     "Responder",

@@ -20,6 +20,7 @@ from certificates.models import (
     DeviceCertificate,
     RevocationList,
 )
+from certificates.models.forgotten import ForgottenRevocation
 from certificates.models.revocation_list import ListQuerySet
 from certificates.pki import crl
 from certificates.pki.issuer import Issuer
@@ -176,6 +177,7 @@ def _build(list_id: int, issuer: Issuer, now: datetime) -> tuple[RevocationList,
         crl.Entry(int(number, 16), revoked_at or now, reason)
         for _, number, revoked_at, reason, _, _ in revoked
     ]
+    entries += _forgotten(row, since)
     entries += _retirements(row, since)
     row.number += 1
     row.this_update = max(now, row.this_update or now)
@@ -283,6 +285,19 @@ def _certificates_on(row: RevocationList) -> CertificateQuerySet:
     if row.slot is None:
         return revoked.signed_by(row.authority.key_identifier)
     return revoked.filter(distribution_point=row)
+
+
+def _forgotten(row: RevocationList, since: datetime) -> Iterator[crl.Entry]:
+    """Yield the entries of a list for certificates of deleted tenants."""
+    rows = ForgottenRevocation.objects.filter(not_after__gte=since)
+    if row.slot is None:
+        rows = rows.filter(authority_key_id=row.authority.key_identifier)
+    else:
+        rows = rows.filter(distribution_point=row)
+    for number, revoked_at, reason in rows.values_list(
+        "serial_number", "revoked_at", "revocation_reason"
+    ):
+        yield crl.Entry(int(number, 16), revoked_at, reason)
 
 
 def _validity(row: RevocationList) -> timedelta:
