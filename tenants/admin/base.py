@@ -282,6 +282,7 @@ def confirmation_page(
     explanation: str,
     choices: Iterable[tuple[str, str]] = (),
     button: str,
+    most: int = MAX_ROWS_PER_ACTION,
 ) -> HttpResponse:
     """Return the page that asks for confirmation of an action that cannot be undone.
 
@@ -289,23 +290,28 @@ def confirmation_page(
 
     Args:
         action: name of the admin action to run after confirmation.
-        rows: the selected rows. At most `MAX_ROWS_PER_ACTION` of them are changed.
+        rows: the selected rows. At most `most` of them are changed.
         choices: values and labels of the reasons from which the user chooses one. If empty,
             no choice is shown.
         button: label of the button that confirms.
+        most: more than `MAX_ROWS_PER_ACTION` only for an action that changes all rows that match
+            the filters of the list in batches.
     """
-    selected = list(rows[: MAX_ROWS_PER_ACTION + 1])
-    changed = selected[:MAX_ROWS_PER_ACTION]
+    is_across = most > MAX_ROWS_PER_ACTION and request.POST.get("select_across") == "1"
+    changed = list(rows[: MAX_EXAMPLES if is_across else MAX_ROWS_PER_ACTION])
+    count = len(rows.order_by().values_list("pk", flat=True)[: most + 1])
+    limit = most if is_across else MAX_ROWS_PER_ACTION
     context = {
         **admin.admin_site.each_context(request),
         "title": title,
         "opts": admin.opts,
         "action": action,
         "examples": changed[:MAX_EXAMPLES],
-        "others": max(0, len(changed) - MAX_EXAMPLES),
-        "ids": [row.pk for row in changed],
-        "count": len(changed),
-        "is_limited": len(selected) > len(changed),
+        "others": max(0, min(count, limit) - MAX_EXAMPLES),
+        "ids": [row.pk for row in changed[: 1 if is_across else None]],
+        "is_across": is_across,
+        "count": min(count, limit),
+        "is_limited": count > limit,
         "explanation": explanation,
         "choices": list(choices),
         "button": button,
@@ -322,6 +328,7 @@ def confirmed_action(
     button: str,
     choices: Sequence[tuple[str, str]] = (),
     permissions: Sequence[str] = ("change",),
+    most: int = MAX_ROWS_PER_ACTION,
 ) -> Callable[[Action], Action]:
     """Declare an action on selected rows that asks for confirmation first.
 
@@ -343,6 +350,7 @@ def confirmed_action(
                 explanation=explanation,
                 choices=choices,
                 button=button,
+                most=most,
             )
 
         return ask_or_run

@@ -1,6 +1,7 @@
 """Portal pages that list, acknowledge, assign, comment on and close alerts."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -23,6 +24,7 @@ from tenants.admin.base import (
     PageAdmin,
     ReadOnlyAdmin,
     confirmed_action,
+    list_url,
     results_page,
     run_for_each,
     signed_in_user,
@@ -32,6 +34,9 @@ from tenants.admin.export import ExportMixin
 from tenants.context import tenant_scope
 from tenants.models import Membership
 from tenants.roles import visible_to
+
+MAX_ALL = 20_000  # alerts that one action on all of a list changes
+BATCH = 500  # in one transaction
 
 SEVERITIES = {"low": "default", "medium": "info", "high": "warning", "critical": "danger"}
 CLOSED_MESSAGE = "Closed. No new alert opens until the cause has gone and occurs again."
@@ -224,6 +229,8 @@ class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
             alerts.acknowledge(alert_id=alert.pk, now=clock.now())
             return "Acknowledged."
 
+        if request.POST.get("select_across") == "1":
+            return self._change_all(request, rows, alerts.acknowledge_batch, "acknowledged")
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], acknowledge)
         return results_page(self, request, "Acknowledged", outcomes)
 
@@ -232,14 +239,35 @@ class AlertAdmin(ExportMixin, PageAdmin, ReadOnlyAdmin):
         explanation="No new alert opens until the cause has gone and occurs again.",
         button="Close",
         permissions=["manage"],
+        most=MAX_ALL,
     )
     def close_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def close(alert: Alert) -> str:
             alerts.close(alert_id=alert.pk, now=clock.now())
             return CLOSED_MESSAGE
 
+        if request.POST.get("select_across") == "1":
+            return self._change_all(request, rows, alerts.close_batch, "closed")
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], close)
         return results_page(self, request, "Closed", outcomes)
+
+    def _change_all(
+        self, request: HttpRequest, rows: QuerySet[Any], change: Callable[..., int], participle: str
+    ) -> HttpResponse:
+        """Change all alerts that the list shows with its filters, in batches."""
+        found = rows.order_by("tenant_id", "pk").values_list("tenant_id", "pk")[:MAX_ALL]
+        by_tenant: dict[Any, list[Any]] = defaultdict(list)
+        for tenant_id, pk in found:
+            by_tenant[tenant_id].append(pk)
+        count = 0
+        for tenant_id, ids in by_tenant.items():
+            with tenant_scope(tenant_id):
+                for start in range(0, len(ids), BATCH):
+                    count += change(ids[start : start + BATCH], now=clock.now())
+        self.message_user(request, f"{count:,} alerts were {participle}.", messages.SUCCESS)
+        if sum(map(len, by_tenant.values())) == MAX_ALL:
+            self.message_user(request, "There may be more. Repeat the action for them.")
+        return redirect(list_url(self))
 
     def acknowledge(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._change(

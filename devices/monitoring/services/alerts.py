@@ -1,5 +1,6 @@
 """Acknowledge, assign, comment and close alerts on behalf of members."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from django.db import transaction
 from core.querysets import first_or_raise
 from devices.monitoring.errors import AlertIsClosed, NoSuchAlert, NotAMember
 from devices.monitoring.events import AlertAcknowledged, AlertAssigned, AlertCommented
-from devices.monitoring.models import Alert, AlertComment
+from devices.monitoring.models import Alert, AlertComment, AlertQuerySet
 from devices.monitoring.services.alert_events import closed_event, event_fields
 from events.services.outbox import record
 from tenants.context import current_caller
@@ -29,6 +30,28 @@ def acknowledge(*, alert_id: UUID, now: datetime) -> Alert:
         alert.save(update_fields=["acknowledged_at", "acknowledged_by"])
         record([AlertAcknowledged(**event_fields(alert, now))])
     return alert
+
+
+@transaction.atomic
+def acknowledge_batch(alert_ids: Collection[UUID], *, now: datetime) -> int:
+    """Mark open alerts of the current tenant as acknowledged. Return how many were changed."""
+    rows = list(_lock_open(alert_ids).filter(acknowledged_at=None))
+    ids = [row.pk for row in rows]
+    Alert.objects.filter(pk__in=ids).update(acknowledged_at=now, acknowledged_by=_caller())
+    record([AlertAcknowledged(**event_fields(row, now)) for row in rows])
+    return len(rows)
+
+
+@transaction.atomic
+def close_batch(alert_ids: Collection[UUID], *, now: datetime) -> int:
+    """Close open alerts of the current tenant, see `close`. Return how many were changed."""
+    rows = list(_lock_open(alert_ids))
+    closing = Alert.Closing.BY_HAND
+    Alert.objects.filter(pk__in=[row.pk for row in rows]).update(
+        closed_at=now, closing=closing, closed_by=_caller()
+    )
+    record([closed_event(row, closing, now) for row in rows])
+    return len(rows)
 
 
 @transaction.atomic
@@ -94,6 +117,12 @@ def _lock_alert(alert_id: UUID, *, allow_closed: bool = False) -> Alert:
     if alert.closed_at is not None and not allow_closed:
         raise AlertIsClosed
     return alert
+
+
+def _lock_open(alert_ids: Collection[UUID]) -> AlertQuerySet:
+    """Return open alerts, which are locked in the order of their ids when they are read."""
+    rows: AlertQuerySet = Alert.objects.open().filter(pk__in=alert_ids)
+    return rows.select_for_update(of=("self",)).order_by("pk")
 
 
 def _caller() -> User | None:

@@ -194,6 +194,37 @@ def test_several_alerts_can_be_acknowledged_at_once(portal: Portal, tenant: Tena
     assert not Alert.every_tenant.filter(acknowledged_at=None).exists()
 
 
+@pytest.mark.parametrize(
+    ("action", "field"),
+    [("acknowledge_selected", "acknowledged_at"), ("close_selected", "closed_at")],
+)
+def test_all_alerts_that_match_the_filter_are_changed_however_many(
+    portal: Portal, tenant: Tenant, action: str, field: str
+) -> None:
+    now = timezone.now()
+    Alert.every_tenant.bulk_create(
+        Alert(tenant=tenant, kind="metric", severity="high", title="Hot", since=now, opened_at=now)
+        for _ in range(620)
+    )
+    low = AlertFactory.create(tenant=tenant, severity="low")
+    other = AlertFactory.create(severity="high")
+    chosen = Alert.every_tenant.filter(tenant=tenant, severity="high").first()
+    assert chosen is not None
+    data = {"action": action, "select_across": "1", ACTION_CHECKBOX_NAME: str(chosen.pk)}
+    client, path = portal(), f"{ALERTS}?severity__exact=high"
+
+    page = client.post(path, data)
+    if action == "close_selected":
+        assert "620 alerts" in page.content.decode()
+        page = client.post(path, {**data, "confirmed": "yes"})
+
+    assert page.status_code == 302
+    changed = Alert.every_tenant.exclude(**{field: None})
+    assert changed.count() == 620
+    assert not changed.filter(pk__in=[low.pk, other.pk]).exists()
+    assert Event.every_tenant.filter(name__startswith="alert.").count() == 620
+
+
 @pytest.mark.parametrize("span", ["day", "week", "month", "century"])
 def test_a_devices_page_shows_charts_of_its_samples(
     portal: Portal, device: Device, span: str
