@@ -52,7 +52,7 @@ WITHOUT_TENANT = BEFORE_SECOND_FACTOR_SETUP | {
     "pair",
 }
 # Pages that members of a suspended tenant can open.
-IN_SUSPENDED_TENANT = WITHOUT_TENANT | {
+IN_SUSPENDED_TENANT = (WITHOUT_TENANT - {"pair"}) | {
     "tenants_tenant_change",
     "tenants_tenant_resume",
     "tenants_tenant_delete_tenant",

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -158,6 +158,7 @@ class IdempotentRequest(TenantOwned):
     status = models.PositiveSmallIntegerField(null=True)
     content = models.TextField(blank=True)  # encrypted, because a response may have a token
     content_type = models.CharField(max_length=100, blank=True)
+    is_exported: ClassVar = False  # a response may have a token
 
     objects = TenantManager()
     every_tenant = models.Manager()  # a manager, not a field

@@ -104,20 +104,25 @@ def workbook(
         TooManyRows: there are more than `MAX_WORKBOOK_ROWS`.
         TakesTooLong: reading a chunk takes too long.
     """
+    if len(rows.order_by().values_list("pk", flat=True)[: MAX_WORKBOOK_ROWS + 1]) > (
+        MAX_WORKBOOK_ROWS
+    ):
+        sentence = f"A workbook has at most {MAX_WORKBOOK_ROWS:,} rows. Export as CSV instead."
+        raise TooManyRows(sentence)
     file = tempfile.TemporaryFile()  # noqa: SIM115 # the response closes it
-    book = xlsxwriter.Workbook(file, {"constant_memory": True})
-    sheet = book.add_worksheet()
-    sheet.freeze_panes(1, 0)
-    _write(sheet, 0, header)
-    written, after = 0, None
-    while chunk := _chunk(rows, key, after):
-        if written + len(chunk) > MAX_WORKBOOK_ROWS:
-            sentence = f"A workbook has at most {MAX_WORKBOOK_ROWS:,} rows. Export as CSV instead."
-            raise TooManyRows(sentence)
-        for number, row in enumerate(chunk, start=written + 1):
-            _write(sheet, number, cells(row))
-        written, after = written + len(chunk), getattr(chunk[-1], key)
-    book.close()
+    with tempfile.TemporaryDirectory() as folder:  # in which xlsxwriter keeps the rows
+        book = xlsxwriter.Workbook(file, {"constant_memory": True, "tmpdir": folder})
+        sheet = book.add_worksheet()
+        sheet.freeze_panes(1, 0)
+        _write(sheet, 0, header)
+        written, after = 0, None
+        while chunk := _chunk(rows, key, after):
+            for number, row in enumerate(chunk, start=written + 1):
+                _write(sheet, number, cells(row))
+            written, after = written + len(chunk), getattr(chunk[-1], key)
+            if written >= MAX_WORKBOOK_ROWS:
+                break
+        book.close()
     file.seek(0)
     return file
 

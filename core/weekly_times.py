@@ -138,7 +138,7 @@ def find_overlaps(times: Sequence[WeeklyTime]) -> list[tuple[int, int]]:
     return list(dict.fromkeys(overlaps))
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=50_000)
 def _spans_around(
     times: tuple[WeeklyTime, ...], zone: str, day: date
 ) -> list[tuple[datetime, datetime]]:

@@ -29,7 +29,7 @@ from core.limits import spend_ahead
 from devices.registry.models import DeviceToken
 from provisioning.fair_threads import FairThreads
 from provisioning.observability import FAST_ANSWERS, REQUESTS, SECONDS, log_request
-from tenants import suspension, tokens
+from tenants import tokens
 from tenants.middleware import forwarded_address, is_trusted
 from tenants.postgresql.row_security import SETTING
 
@@ -102,7 +102,7 @@ class FastPath:
         if self._threads.refuses(credential, request.address, scope.method, scope.path):
             return None
         answer = await line.ask(request)
-        if answer is None or _is_refused(answer) or not _count(answer):
+        if answer is None or not _count(answer):
             return None
         if credential:
             self._threads.note_fast_answer(credential, answer.tenant_id)
@@ -123,7 +123,7 @@ class FastPath:
         if line is None:
             return None
         answer = await line.ask(request)
-        if answer is None or _is_refused(answer) or not _count(answer):
+        if answer is None or not _count(answer):
             return None
         line.answers.inc()
         return line.kind.status, answer.content
@@ -280,14 +280,6 @@ def _is_trusted(peer: str) -> bool:
 def _peer(client: str) -> str:
     """Return the address of a connection without its port."""
     return client.rpartition(":")[0].strip("[]")
-
-
-def _is_refused(answer: FastAnswer) -> bool:
-    """Return whether the ordinary way must look at the suspension of the tenant."""
-    is_due = suspension.refresh_is_due()
-    if is_due:
-        suspension.forget()  # the ordinary way reads it
-    return is_due or suspension.is_known_as_suspended(answer.tenant_id)
 
 
 def _count(answer: FastAnswer) -> bool:

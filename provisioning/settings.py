@@ -235,6 +235,7 @@ KEY_PREFIX = env.text("CELERY_KEY_PREFIX", "provisioning:")
 RATES = {
     name: env.rate(f"RATE_{name.upper()}", rate)
     for name, rate in {
+        "export": "4/hour",  # of everything that a tenant owns
         "device": "240/min",  # requests of one device
         "controlled_device": "1200/min",  # command requests of a device in a session
         "member": "1200/min",  # requests with one API token

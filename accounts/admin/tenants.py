@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action
 from unfold.widgets import (
@@ -24,6 +25,7 @@ from accounts.middleware import tenant_address
 from accounts.services import branding, suspension, tenant_archive, tenant_deletion, tenants
 from core import clock
 from core.errors import DomainError
+from core.limits import Limit
 from core.times import local_text
 from events.services.outbox import record
 from tenants.admin.base import PortalAdmin, secret_page, signed_in_user
@@ -32,6 +34,7 @@ from tenants.admin.forms import ServiceForm, text_field
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
+EXPORTS = Limit("export")
 CHANGED = ("name", "requires_second_factor", "accepts_mqtt", "brand_name", "brand_color")
 OF_EXISTING = (*CHANGED[1:], "logo", "removes_logo")
 
@@ -174,9 +177,14 @@ class TenantAdmin(PortalAdmin):
         tenant = self.get_object(request, str(object_id))
         if tenant is None:
             return redirect("admin:tenants_tenant_changelist")
+        if wait := EXPORTS.spend(str(tenant.pk)):
+            minutes = 1 + int(wait // 60)
+            messages.error(request, f"Exports are limited. Try again in {minutes} minutes.")
+            return redirect("admin:tenants_tenant_change", tenant.pk)
         now = clock.now()
         with tenant_scope(tenant.pk):
-            record([TenantExported(tenant_id=tenant.pk, at=now)])
+            with transaction.atomic():
+                record([TenantExported(tenant_id=tenant.pk, at=now)])
             pieces = tenant_archive.chunks(tenant, with_samples=False, now=now)
         response = StreamingHttpResponse(pieces, content_type="application/zip")
         response["Content-Disposition"] = f'attachment; filename="{tenant.slug}-{now:%Y%m%d}.zip"'
@@ -205,7 +213,16 @@ class TenantAdmin(PortalAdmin):
         tenant = self.get_object(request, str(object_id))
         if tenant is None:
             return redirect("admin:tenants_tenant_changelist")
-        return self._change_state(request, tenant, suspends=False)
+        if request.method == "POST":
+            return self._change_state(request, tenant, suspends=False)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Resume {tenant.name}",
+            "text": "Its devices and members are accepted again. If it was to be deleted, it is kept.",
+            "button": "Resume",
+            "back": reverse("admin:tenants_tenant_change", args=[tenant.pk]),
+        }
+        return TemplateResponse(request, "portal/ask.html", context)
 
     @action(description="Delete", url_path="delete-tenant", permissions=["delete_tenant"])
     def delete_tenant(self, request: HttpRequest, object_id: UUID) -> HttpResponse:

@@ -68,7 +68,13 @@ def _image(file: IO[bytes]) -> bytes:
             if image.width * image.height > MAX_PIXELS:
                 raise InvalidTenant("The image has too many pixels.", field="logo")
             small = image.convert("RGBA")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (
+        Image.DecompressionBombError,
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ) as error:
         sentence = "This is no PNG, JPEG, WebP or GIF image."
         raise InvalidTenant(sentence, field="logo") from error
     small.thumbnail(LOGO_SIZE)

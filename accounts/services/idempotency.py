@@ -114,6 +114,10 @@ def _in_transaction(
 
 def _store(row: IdempotentRequest, response: Any) -> None:
     """Store a response. Without one, the key can be used again."""
+    if response.status_code >= 500:  # the transaction may be unusable
+        if transaction.get_connection().in_atomic_block:
+            transaction.set_rollback(True)
+        return
     content = b"" if response.streaming else bytes(response.content)
     if response.status_code >= 400 or response.streaming or len(content) > MAX_RESPONSE:
         row.delete()

@@ -172,6 +172,11 @@ def accept(*, invitation: Invitation, user: User, now: datetime) -> Membership:
     return membership
 
 
+def _is_of_nobody(user: User) -> bool:
+    """Return whether nobody has proved the address of an account, or has a password for it."""
+    return not (user.has_usable_password() or user.address_proved)
+
+
 @transaction.atomic
 def create_account(*, invitation: Invitation, name: str, password: str, now: datetime) -> None:
     """Create the invited person's account and make it a member.
@@ -189,6 +194,14 @@ def create_account(*, invitation: Invitation, name: str, password: str, now: dat
     except ValidationError as error:
         raise InvalidPassword(" ".join(error.messages), field="password") from error
     user.set_password(password)  # also for an existing account, which takes the same time
+    existing = User.objects.filter(email=invitation.email).first()
+    if existing is not None and invitation.is_mailed and _is_of_nobody(existing):
+        # Another tenant's single sign-on has made the account, and nobody has proved the address.
+        existing.set_password(password)
+        existing.name, existing.address_proved = name, True
+        existing.save()
+        accept(invitation=invitation, user=existing, now=now)
+        return
     try:
         with transaction.atomic():
             user.save(force_insert=True)

@@ -27,6 +27,7 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 LEEWAY = timedelta(minutes=1)  # between the clocks of the provider and of this server
 VALIDITY = timedelta(minutes=10)  # of a sign-in that was begun
 MAX_DOCUMENT = 200_000  # bytes of an answer of the provider
+SECONDS = 4.0  # for each request; a sign-in makes at most four, in a thread of the server
 DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -62,6 +63,15 @@ class Pending:
         is_same = secrets.compare_digest(self.state.encode(), state.encode())
         age = timedelta(seconds=now.timestamp() - self.begun_at)
         return is_same and timedelta() <= age + LEEWAY and age <= VALIDITY
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an ID token must contain."""
+
+    issuer: str
+    client_id: str
+    nonce: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ def discover(issuer: str) -> dict[str, Any]:
     """
     check_address(issuer)
     document = _fetch("GET", f"{issuer.rstrip('/')}{DISCOVERY}")
-    if document.get("issuer", "").rstrip("/") != issuer.rstrip("/"):
+    if str(document.get("issuer") or "").rstrip("/") != issuer.rstrip("/"):
         raise ProviderFault("The provider's description names another issuer.")
     return document
 
@@ -128,7 +138,8 @@ def finish(client: Client, pending: Pending, code: str, *, now: datetime) -> Per
     endpoint = _endpoint(provider, "token_endpoint")
     answer = _fetch("POST", endpoint, urlencode(body).encode(), headers)
     keys = _fetch("GET", _endpoint(provider, "jwks_uri"))
-    claims = _verified(str(answer.get("id_token", "")), keys, client, pending, now)
+    expected = Expected(str(provider["issuer"]), client.client_id, pending.nonce)
+    claims = _verified(str(answer.get("id_token", "")), keys, expected, now)
     if not claims.get("email") and provider.get("userinfo_endpoint"):
         token = str(answer.get("access_token", ""))
         bearer = {"Authorization": f"Bearer {token}"}
@@ -148,7 +159,10 @@ def check_address(url: str) -> None:
         ProviderFault: it is no HTTPS address. HTTP is accepted for a loopback address among
             `WEBHOOK_ALLOWED_NETWORKS`, for tests and development.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ProviderFault("This is no address.") from error
     is_plain = not (parts.username or parts.fragment)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_own(parts.hostname))
     if not (is_safe and is_plain and parts.hostname):
@@ -172,7 +186,7 @@ def _endpoint(provider: dict[str, Any], name: str) -> str:
 
 
 def _verified(
-    token: str, keys: dict[str, Any], client: Client, pending: Pending, now: datetime
+    token: str, keys: dict[str, Any], expected: Expected, now: datetime
 ) -> dict[str, Any]:
     """Return the claims of an ID token (OpenID Connect Core §3.1.3.7)."""
     try:
@@ -181,13 +195,13 @@ def _verified(
         raise ProviderFault("The provider's ID token has no valid signature.") from error
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    is_ours = client.client_id in audiences and claims.get("azp") in (None, client.client_id)
-    if claims.get("iss") != discover(client.issuer)["issuer"] or not is_ours:
+    is_ours = expected.client_id in audiences and claims.get("azp") in (None, expected.client_id)
+    if claims.get("iss") != expected.issuer or not is_ours:
         raise ProviderFault("The provider's ID token is for another application.")
     expires = claims.get("exp")
     if not isinstance(expires, int | float) or expires + LEEWAY.seconds < now.timestamp():
         raise ProviderFault("The provider's ID token has expired.")
-    if not secrets.compare_digest(str(claims.get("nonce", "")).encode(), pending.nonce.encode()):
+    if not secrets.compare_digest(str(claims.get("nonce", "")).encode(), expected.nonce.encode()):
         raise ProviderFault("The provider's ID token belongs to another sign-in.")
     if not isinstance(claims.get("sub"), str) or not 0 < len(claims["sub"]) <= 255:
         raise ProviderFault("The provider's ID token names nobody.")
@@ -199,7 +213,9 @@ def _fetch(
 ) -> dict[str, Any]:
     headers = {"Accept": "application/json", **(headers or {})}
     try:
-        answer = outbound_http.request(method, url, body, headers, most=MAX_DOCUMENT)
+        answer = outbound_http.request(
+            method, url, body, headers, most=MAX_DOCUMENT, seconds=SECONDS
+        )
         document = json.loads(answer.text)
     except Unreachable as error:
         raise ProviderFault(f"The provider cannot be reached: {error}") from error

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.errors import InvalidProvider, ProviderFault, SignInRefused
@@ -109,10 +110,14 @@ def user_of(row: SignInProvider, person: Person, *, now: datetime) -> User:
 def _new_user(row: SignInProvider, person: Person, now: datetime) -> User:
     if not row.default_role:
         raise SignInRefused("You are no member of this tenant. Ask an admin for an invitation.")
-    user = User.objects.create_user(person.email)  # without a password
-    user.name, user.address_proved = person.name, False
+    user = User(email=person.email, name=person.name, address_proved=False)
     user.set_unusable_password()
-    user.save()
+    try:
+        user.full_clean(exclude=["password"])
+        with transaction.atomic():
+            user.save(force_insert=True)
+    except (ValidationError, IntegrityError) as error:
+        raise SignInRefused("This address cannot be used, or is just in use. Try again.") from error
     Membership.objects.create(user=user, role=row.default_role)
     event = MemberAdded(
         tenant_id=current_tenant_id(), at=now, email=user.email, role=row.default_role

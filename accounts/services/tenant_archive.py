@@ -15,7 +15,7 @@ from django.apps import apps
 from django.core.files.storage import Storage, storages
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import close_old_connections, connection
-from django.db.models import Model, QuerySet
+from django.db.models import BinaryField, Model, QuerySet
 
 from core.statement_limit import statement_limit
 from tenants.models import Tenant, TenantOwned
@@ -23,15 +23,20 @@ from tenants.models import Tenant, TenantOwned
 SECRETS = frozenset(
     {"digest", "secret", "former_secret", "encrypted_token", "client_secret", "private_key"}
 )
-SAMPLES = "metrics.devicemetrics"
+SAMPLES = frozenset({"metrics.devicemetrics", "metrics.hourlymetrics"})
 ROWS_PER_CHUNK = 1000
+IMAGES_PER_CHUNK = 10  # of rows that contain a file
 MAX_SECONDS = 60.0  # for the statement of a chunk
 BYTES_PER_CHUNK = 1 << 20  # of a file
 
 
 def models_of_tenants() -> list[type[Model]]:
     """Return the models whose rows belong to tenants, in the order of their labels."""
-    found = [model for model in apps.get_models() if tenant_path(model)]
+    found = [
+        model
+        for model in apps.get_models()
+        if tenant_path(model) and getattr(model, "is_exported", True)
+    ]
     return sorted(found, key=lambda model: model._meta.label_lower)
 
 
@@ -60,8 +65,8 @@ def chunks(tenant: Tenant, *, with_samples: bool, now: datetime) -> Iterator[byt
     moment: a row that is changed meanwhile is in it as it was before or after.
 
     Args:
-        with_samples: whether single samples are included, which may be many gigabytes. Their
-            hourly and daily roll-ups are always included.
+        with_samples: whether single samples and their hourly roll-ups are included, which may be
+            many gigabytes. The daily roll-ups are always included.
     """
     context = copy_context()
 
@@ -71,7 +76,7 @@ def chunks(tenant: Tenant, *, with_samples: bool, now: datetime) -> Iterator[byt
         missing: list[str] = []
         for model in models_of_tenants():
             label = model._meta.label_lower
-            if label == SAMPLES and not with_samples:
+            if label in SAMPLES and not with_samples:
                 continue
             counts[label] = 0
             with archive.file(f"rows/{label}.jsonl") as write:
@@ -156,21 +161,24 @@ class _Buffer:
 
 def _chunks(context: Any, rows: QuerySet[Any]) -> Iterator[list[Any]]:
     after: Any = None
+    fields = rows.model._meta.concrete_fields
+    has_files = any(isinstance(field, BinaryField) for field in fields)
+    size = IMAGES_PER_CHUNK if has_files else ROWS_PER_CHUNK
     while True:
-        chunk = context.run(_read, rows, after)
+        chunk = context.run(_read, rows, after, size)
         if chunk:
             yield chunk
-        if len(chunk) < ROWS_PER_CHUNK:
+        if len(chunk) < size:
             return
         after = chunk[-1].pk
 
 
-def _read(rows: QuerySet[Any], after: Any) -> list[Any]:
+def _read(rows: QuerySet[Any], after: Any, size: int) -> list[Any]:
     if not connection.in_atomic_block:  # a thread that continues may have had it for long
         close_old_connections()
     rest = rows if after is None else rows.filter(pk__gt=after)
     with statement_limit(MAX_SECONDS):
-        return list(rest[:ROWS_PER_CHUNK])
+        return list(rest[:size])
 
 
 def _files(context: Any, model: type[Model], tenant: Tenant) -> Iterator[tuple[Storage, str]]:

@@ -63,12 +63,19 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
 
 
 def request(
-    method: str, url: str, body: bytes | None, headers: dict[str, str], *, most: int = MAX_RESPONSE
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    *,
+    most: int = MAX_RESPONSE,
+    seconds: float = TIMEOUT,
 ) -> Answer:
     """Send a request once.
 
     Args:
         most: bytes of the response that are read.
+        seconds: from the first byte sent to the last byte read.
 
     Raises:
         Unreachable: the address is not allowed, or there was no response in time.
@@ -78,10 +85,10 @@ def request(
         is_https = parts.scheme == "https"
         port = parts.port or (443 if is_https else 80)
         connection_class = _CheckedHTTPSConnection if is_https else _CheckedHTTPConnection
-        connection = connection_class(parts.hostname or "", port, timeout=TIMEOUT)
+        connection = connection_class(parts.hostname or "", port, timeout=seconds)
         path = parts.path or "/"
         path += f"?{parts.query}" if parts.query else ""
-        with _deadline(connection):
+        with _deadline(connection, seconds):
             connection.request(method, path, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             text = response.read(most).decode("utf-8", "replace")
@@ -175,9 +182,11 @@ class _CheckedHTTPSConnection(_CheckedConnection, HTTPSConnection):
 
 
 @contextmanager
-def _deadline(connection: _CheckedHTTPConnection | _CheckedHTTPSConnection) -> Iterator[None]:
-    """Abort the request after `TIMEOUT`, even if the server keeps sending single bytes."""
-    connection.ends_at = time.monotonic() + TIMEOUT
+def _deadline(
+    connection: _CheckedHTTPConnection | _CheckedHTTPSConnection, seconds: float
+) -> Iterator[None]:
+    """Abort the request after some seconds, even if the server keeps sending single bytes."""
+    connection.ends_at = time.monotonic() + seconds
     timed_out = threading.Event()
 
     def abort() -> None:
@@ -187,14 +196,14 @@ def _deadline(connection: _CheckedHTTPConnection | _CheckedHTTPSConnection) -> I
             with suppress(OSError):
                 raw_socket.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(TIMEOUT, abort)
+    timer = threading.Timer(seconds, abort)
     timer.daemon = True
     timer.start()
     try:
         yield
     except Exception as error:
         if timed_out.is_set():
-            raise Unreachable(f"No response within {TIMEOUT:.0f} s.") from error
+            raise Unreachable(f"No response within {seconds:.0f} s.") from error
         raise
     finally:
         timer.cancel()

@@ -22,7 +22,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from accounts.middleware import SESSION_ID
+from accounts.middleware import ONLY_TENANT, SESSION_ID
 from accounts.services import own, password_reset, user_sessions
 from core import clock
 from core.limits import Limit
@@ -156,8 +156,10 @@ def own_settings(request: HttpRequest) -> HttpResponse:
     form = OwnSettingsForm(request.POST or None, initial=initial)
     if membership is None or not settings.EMAIL_HOST:
         del form.fields["wants_report"]
+    if ONLY_TENANT in request.session:  # the name is that of the account in all tenants
+        del form.fields["name"]
     if form.is_valid():
-        values = {"wants_report": None, **form.cleaned_data}
+        values = {"wants_report": None, "name": user.name, **form.cleaned_data}
         own.change(user=user, **values)
         messages.success(request, "Your settings were saved.")
         return redirect("admin:own_settings")

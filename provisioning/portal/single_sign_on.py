@@ -43,13 +43,15 @@ def begin(request: HttpRequest) -> HttpResponse:
         tenant = _tenant(slug)
         if tenant is None:
             return _refused(request, NOT_OFFERED)
-        return redirect(f"{tenant_address(tenant.slug)}sso/")
+        return redirect(f"{tenant_address(tenant.slug)}login/")  # which has a link
     limited = sign_in.spend(request)
     if limited is not None:
         return limited
     tenant = _tenant(request.META.get(TENANT_SLUG, ""))
     if tenant is None:
         return _refused(request, NOT_OFFERED)
+    if request.user.is_authenticated:  # a link must not replace a session
+        return _refused(request, f"You are signed in as {request.user}. Sign out first.")
     now = clock.now()
     with tenant_scope(tenant.pk):
         provider = single_sign_on.provider()

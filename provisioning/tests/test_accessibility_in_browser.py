@@ -42,6 +42,13 @@ PAGES = (
     "/admin/monitoring/alert/",
     "/admin/monitoring/monitoringrule/",
     "/admin/monitoring/monitoringrule/add/",
+    "/admin/maintenance/maintenancewindow/",
+    "/admin/maintenance/maintenancewindow/add/",
+    "/admin/devices/attributedefinition/add/",
+    "/admin/accounts/signinprovider/add/",
+    "/admin/account/",
+    "/admin/tenants/tenant/{tenant}/change/",
+    "/admin/tenants/tenant/{tenant}/delete-tenant/",
     "/admin/configurations/deviceconfiguration/",
     "/admin/updates/deployment/",
     "/admin/certificates/devicecertificate/",
@@ -86,7 +93,10 @@ def base(tenant: Tenant, live_server: Any, settings: Any) -> str:
 
 def addresses(base: str, tenant: Tenant) -> list[str]:
     device = Device.every_tenant.filter(tenant=tenant, certificates__isnull=False).get()
-    return [base + path.format(device=device.pk, site=device.site_id) for path in PAGES]
+    return [
+        base + path.format(device=device.pk, site=device.site_id, tenant=tenant.pk)
+        for path in PAGES
+    ]
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -129,6 +129,16 @@ class TestColumns:
         client.post(f"{LIST}columns/", {"usual": "1"})
         assert "second" not in _cells(client)
 
+    @pytest.mark.parametrize("page", ["export/", "export.xlsx"])
+    def test_an_export_works_with_columns_that_load_other_rows(
+        self, portal: Portal, tenant: Tenant, page: str
+    ) -> None:
+        DeviceFactory.create(tenant=tenant)
+        client = portal()
+        client.post(f"{LIST}columns/", {"column": ["tag_names", "identifiers_text"]})
+
+        assert client.get(f"{LIST}{page}").status_code == 200
+
 
 class TestWorkbook:
     def test_a_list_is_exported_as_a_workbook_as_it_is_filtered(

@@ -222,6 +222,12 @@ class TestASessionOfOneTenant:
         assert client.get(home(tenant)).status_code in (302, 404)
         assert client.get("/t/other/admin/").status_code in (302, 404)
 
+    def test_it_does_not_rename_the_account(self, client: Client, tenant: Tenant) -> None:
+        client.post(f"{home(tenant)}account/", {"name": "Mallory", "time_zone": "Asia/Tokyo"})
+
+        user = User.objects.get(email="ada@example.com")
+        assert (user.name, user.time_zone) == ("", "Asia/Tokyo")
+
     def test_a_required_second_factor_is_the_matter_of_the_provider(
         self, client: Client, tenant: Tenant
     ) -> None:
@@ -353,6 +359,7 @@ class TestSettings:
             ({"issuer": "http://login.example.com"}, "issuer"),
             ({"issuer": "https://user:x@login.example.com"}, "issuer"),
             ({"issuer": "http://127.0.0.1:9"}, "issuer"),
+            ({"issuer": "https://[x"}, "issuer"),
             ({"domains": []}, "domains"),
             ({"domains": ["not a domain"]}, "domains"),
             ({"default_role": "owner"}, "default_role"),
@@ -377,4 +384,13 @@ class TestSettings:
     ) -> None:
         response = Client().get(f"/admin/sso/?tenant={tenant.slug}")
 
-        assert response["Location"] == f"{home(tenant)}sso/"
+        assert response["Location"] == f"{home(tenant)}login/"
+        assert f"{home(tenant)}sso/" in text(Client().get(response["Location"]))
+
+    def test_a_link_never_replaces_a_session(
+        self, tenant: Tenant, provider: SignInProvider
+    ) -> None:
+        victim = Client()
+        victim.force_login(MembershipFactory.create().user)
+
+        assert "Sign out first" in text(victim.get(f"{home(tenant)}sso/"))

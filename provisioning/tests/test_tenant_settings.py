@@ -23,6 +23,7 @@ from accounts.services import suspension, tenant_archive
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from conftest import client_with_token
+from core.limits import Rate
 from devices.monitoring.models import Alert
 from devices.monitoring.services import evaluation
 from devices.monitoring.tests.factories import silence_rule
@@ -68,6 +69,13 @@ def suspended(tenant: Tenant, django_capture_on_commit_callbacks: Any) -> Tenant
         return suspension.suspend(
             tenant=tenant, reason="Unpaid since May", by_operator=False, now=now
         )
+
+
+def bomb() -> bytes:
+    """Return a small PNG file with very many pixels."""
+    file = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    return file.getvalue()
 
 
 class TestAppearance:
@@ -125,6 +133,7 @@ class TestAppearance:
             ({"brand_color": "#ffee00"}, "cannot be read well"),
             ({"brand_color": "red"}, "Enter a colour"),
             ({"brand_color": "#0a5c9"}, "Enter a colour"),
+            ({"logo": SimpleUploadedFile("logo.png", bomb())}, "This is no PNG"),
             ({"logo": SimpleUploadedFile("logo.svg", b"<svg/>")}, "This is no PNG"),
             (
                 {"logo": SimpleUploadedFile("logo.png", b"\x89PNG\r\n\x1a\nbroken")},
@@ -155,6 +164,11 @@ class TestSuspension:
             assert response.status_code == 403
             assert response.json()["errors"][0]["code"] == "tenant_suspended"
 
+    def test_a_member_of_a_suspended_tenant_pairs_no_device(
+        self, portal: Portal, suspended: Tenant
+    ) -> None:
+        assert portal().get("/admin/pair/").status_code == 403
+
     def test_other_tenants_go_on(self, member: Member, suspended: Tenant) -> None:
         assert member(of=TenantFactory.create()).get("/devices").status_code == 200
 
@@ -181,6 +195,9 @@ class TestSuspension:
         owner = portal()
         assert "Suspended since" in text(owner.get(page_of(tenant)))
 
+        owner.get(page_of(tenant, "resume"))  # only asks
+        tenant.refresh_from_db()
+        assert tenant.suspended_at is not None
         with django_capture_on_commit_callbacks(execute=True):
             owner.post(page_of(tenant, "resume"))
 
@@ -273,7 +290,21 @@ class TestExport:
         from django.apps import apps
 
         models = set(tenant_archive.models_of_tenants())
-        assert {model for model in apps.get_models() if issubclass(model, TenantOwned)} <= models
+        owned = {model for model in apps.get_models() if issubclass(model, TenantOwned)}
+        assert {model._meta.label for model in owned - models} == {"accounts.IdempotentRequest"}
+
+    @pytest.mark.django_db(transaction=True)
+    def test_an_export_is_recorded_outside_of_a_test_transaction(
+        self, portal: Portal, tenant: Tenant
+    ) -> None:
+        assert portal().get(page_of(tenant, "export")).status_code == 200
+
+    def test_exports_are_limited(self, portal: Portal, tenant: Tenant, settings: Any) -> None:
+        settings.RATES = dict(settings.RATES, export=Rate(1, 60))
+        client = portal()
+        client.get(page_of(tenant, "export"))
+
+        assert "Exports are limited" in text(client.get(page_of(tenant, "export"), follow=True))
 
     def test_a_file_is_not_overwritten(self, tenant: Tenant, tmp_path: Path) -> None:
         file = tmp_path / "acme.zip"

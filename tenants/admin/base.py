@@ -386,7 +386,7 @@ def list_url(admin: ModelAdmin) -> str:
 
 def _is_list_page(request: HttpRequest, admin: ModelAdmin) -> bool:
     name = f"{admin.opts.app_label}_{admin.opts.model_name}"
-    lists = (f"{name}_changelist", f"{name}_export")
+    lists = tuple(f"{name}_{page}" for page in ("changelist", "export", "export_workbook"))
     return request.resolver_match is not None and request.resolver_match.url_name in lists
 
 

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.decorators import action
 
 from core import clock
@@ -90,6 +92,16 @@ class MaintenanceWindowAdmin(CascadeDeleteMixin, PortalAdmin):
     )
     def end_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
         window = self.get_object(request, object_id)
+        page = "admin:maintenance_maintenancewindow_change"
+        if window is not None and request.method != "POST":
+            context = {
+                **self.admin_site.each_context(request),
+                "title": f"End {window.name}",
+                "text": "Alerts open again, and devices get the commands that wait.",
+                "button": "End the window now",
+                "back": reverse(page, args=[object_id]),
+            }
+            return TemplateResponse(request, "portal/ask.html", context)
         if window is not None:
             try:
                 with tenant_scope(window.tenant_id):
@@ -97,4 +109,4 @@ class MaintenanceWindowAdmin(CascadeDeleteMixin, PortalAdmin):
                 self.message_user(request, f"{window.name} has ended.", messages.SUCCESS)
             except DomainError as error:
                 self.message_user(request, str(error), messages.ERROR)
-        return redirect("admin:maintenance_maintenancewindow_change", object_id)
+        return redirect(page, object_id)

@@ -50,6 +50,8 @@ class FastSample(FastKind):
             SELECT asked.place, asked.sample, device.ctid AS location, device.id
             FROM asked
             JOIN devices_devicetoken token ON token.digest = asked.digest
+            JOIN tenants_tenant tenant
+                ON tenant.id = token.tenant_id AND tenant.suspended_at IS NULL
             JOIN devices_device device
                 ON device.id = token.device_id AND device.tenant_id = token.tenant_id
             WHERE device.status = 'online' AND device.quarantined_at IS NULL

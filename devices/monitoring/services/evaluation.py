@@ -24,6 +24,7 @@ from devices.monitoring.queries import ComparedRule, Violation
 from devices.monitoring.rule_statements import RuleForm
 from devices.monitoring.services import alert_closing, alert_raising, incidents
 from devices.monitoring.services.rules import opening_hours
+from devices.registry.models import Device
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 
@@ -78,6 +79,9 @@ def evaluate(
         rules_with_hours = MonitoringRule.every_tenant.filter(pk__in=others)
         closed = {str(rule.pk) for rule in rules_with_hours if not opening_hours(rule).include(now)}
         holding = MaintenanceWindow.every_tenant.filter(holds_alerts=True)
+        if device_ids is not None:
+            tenants = Device.every_tenant.filter(pk__in=device_ids).values("tenant_id")
+            holding = holding.filter(tenant_id__in=tenants)
         maintenance = [*open_windows(holding, now=now), *_of_suspended_tenants()]
         return _Run(form, now, device_ids, closed, maintenance).evaluate(rules)
 

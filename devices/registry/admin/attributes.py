@@ -114,8 +114,9 @@ def form_fields(device: Device) -> dict[str, forms.Field]:
         )
     }
     for definition in _definitions(device):
-        field = _field(definition)
-        field.initial = attributes.text_of(values.get(definition.key))
+        text = attributes.text_of(values.get(definition.key))
+        field = _field(definition, text)
+        field.initial = text
         fields[f"{PREFIX}{definition.key}"] = field
     return fields
 
@@ -158,9 +159,11 @@ def _definitions(device: Any) -> list[AttributeDefinition]:
     return known
 
 
-def _field(definition: AttributeDefinition) -> forms.Field:
+def _field(definition: AttributeDefinition, stored: str) -> forms.Field:
     options: Any = {"label": definition.label, "required": False}
     if choices := _choices(definition):
+        if stored not in dict(choices):  # it was a choice before
+            choices = [*choices, (stored, f"{stored} (no longer a choice)")]
         widget: Any = UnfoldAdminSelectWidget(choices=choices)
         return forms.ChoiceField(choices=choices, widget=widget, **options)
     html = {Kind.NUMBER: {"inputmode": "decimal"}, Kind.DATE: {"type": "date"}}

@@ -42,6 +42,8 @@ class FastConnect(FastKind):
                 device.tenant_id
             FROM asked
             JOIN devices_devicetoken token ON token.digest = asked.digest
+            JOIN tenants_tenant tenant
+                ON tenant.id = token.tenant_id AND tenant.suspended_at IS NULL
             JOIN devices_device device
                 ON device.id = token.device_id AND device.tenant_id = token.tenant_id
             WHERE device.status = 'online' AND device.quarantined_at IS NULL

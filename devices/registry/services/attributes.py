@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 
@@ -105,8 +106,9 @@ def delete_values() -> int:
     removed = 0
     for row in list(AttributeDefinition.every_tenant.filter(deleted_at__isnull=False)):
         with tenant_scope(row.tenant_id):
-            while count := _delete_batch(row):
-                removed += count
+            after = UUID(int=0)
+            while ids := _delete_batch(row, after):
+                removed, after = removed + len(ids), max(ids)
             row.delete()
     return removed
 
@@ -124,7 +126,8 @@ def set_details(
     Raises:
         InvalidAttributeValue: an attribute is unknown, or a value does not fit its kind.
     """
-    row = DeviceAttributes.objects.filter(device=device).first() or DeviceAttributes(device=device)
+    rows = DeviceAttributes.objects.select_for_update().filter(device=device)
+    row = rows.first() or DeviceAttributes(device=device)
     changes: Changes = {}
     if notes is not None and notes.strip() != row.notes:
         if len(notes) > MAX_NOTES:
@@ -141,6 +144,20 @@ def set_details(
     if changes:
         row.save()
     return changes
+
+
+def copy_details(*, source: Device, target: Device) -> Changes:
+    """Give a locked device the notes and attributes of another one, as they are stored."""
+    row = DeviceAttributes.objects.filter(device=source).first()
+    if row is None:
+        return {}
+    defined = of_tenant()
+    values = {key: value for key, value in row.values.items() if key in defined}
+    DeviceAttributes.objects.update_or_create(
+        device=target, defaults={"notes": row.notes, "values": values}
+    )
+    changes: Changes = {f"attributes.{key}": (None, value) for key, value in values.items()}
+    return changes | ({"notes": ("", row.notes)} if row.notes else {})
 
 
 def parsed(values: Mapping[str, Any]) -> dict[str, Value | None]:
@@ -168,6 +185,8 @@ def parse(definition: AttributeDefinition, value: Any) -> Value | None:
     """
     if value is None or (isinstance(value, str) and is_blank(value)):
         return None
+    if not isinstance(value, str | int | float):
+        raise _fault(definition, "must be a text, a number, true or false")
     text = str(value).strip()
     match definition.kind:
         case Kind.NUMBER:
@@ -184,8 +203,9 @@ def parse(definition: AttributeDefinition, value: Any) -> Value | None:
         case Kind.CHOICE:
             if text not in definition.choices:
                 raise _fault(definition, f"must be one of {', '.join(definition.choices)}")
-    if len(text) > MAX_TEXT or not text.isprintable():
-        raise _fault(definition, f"has at most {MAX_TEXT} characters in one line")
+    if len(text) > MAX_TEXT or not text.isprintable() or ";" in text:
+        rule = f"has at most {MAX_TEXT} characters in one line, and no semicolon"
+        raise _fault(definition, rule)
     return text
 
 
@@ -195,12 +215,16 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
 
 
 def _number(definition: AttributeDefinition, value: Any, text: str) -> float:
+    # 1,234 may be a thousand or a little more than one, so it is refused.
+    has_decimal_comma = text.count(",") == 1 and not re.search(r",\d{3}$", text)
     try:
-        number = float(text.replace(",", ".") if text.count(",") == 1 else text)
+        number = float(text.replace(",", ".") if has_decimal_comma else text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or isinstance(value, bool):
@@ -235,19 +259,22 @@ def _validate(row: AttributeDefinition) -> None:
         raise InvalidAttribute(sentence, field="choices")
 
 
-def _delete_batch(row: AttributeDefinition) -> int:
+def _delete_batch(row: AttributeDefinition, after: UUID) -> list[UUID]:
+    """Remove values of the next devices, in the order of their ids. Return these ids."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE devices_deviceattributes SET values = values - %(key)s
             WHERE device_id IN (
                 SELECT device_id FROM devices_deviceattributes
-                WHERE values ? %(key)s LIMIT %(limit)s
+                WHERE device_id > %(after)s AND values ? %(key)s
+                ORDER BY device_id LIMIT %(limit)s
             )
+            RETURNING device_id
             """,
-            {"key": row.key, "limit": DELETED_TOGETHER},
+            {"key": row.key, "after": after, "limit": DELETED_TOGETHER},
         )
-        return int(cursor.rowcount)
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def _event_fields(row: AttributeDefinition, now: datetime) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from devices.registry.services.tags import tag_names
 from events.services.outbox import record
 from tenants import tokens
 from tenants.context import caller_network, current_caller, current_tenant_id, tenant_scope
+from tenants.suspension import require_active
 
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words (RFC 8628 §6.1)
 CODE_LENGTH = 8  # 34 bits; lookups are limited per member and per address
@@ -154,6 +155,7 @@ def approve(
         IdentityUndecided: it is not certain which device it is. A member must decide first.
         InvalidTag: see `set_tags`.
     """
+    require_active(current_tenant_id())
     try:
         return _approve(pairing_id, name, tags, site, now)
     except IdentityNotDecided as error:
@@ -226,6 +228,7 @@ def poll(*, device_code: str, now: datetime) -> Registration:
     result = _poll(device_code, now)
     if isinstance(result, Exception):
         raise result
+    require_active(result.device.tenant_id)
     return result
 
 

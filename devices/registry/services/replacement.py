@@ -5,10 +5,11 @@ from datetime import datetime
 from django.db import transaction
 
 from devices.registry.errors import CannotReplace
-from devices.registry.events import DeviceReplaced
+from devices.registry.events import DeviceReplaced, DeviceUpdated
 from devices.registry.extension_points import device_replaced
-from devices.registry.models import Device, DeviceAttributes, DeviceReplacement
+from devices.registry.models import Device, DeviceReplacement
 from devices.registry.queries import lock_device
+from devices.registry.services.attributes import copy_details
 from devices.registry.services.device_details import update
 from devices.registry.services.retirement import retire
 from devices.registry.services.tags import tag_names
@@ -42,16 +43,10 @@ def replace(*, failed: Device, by: Device, now: datetime) -> Device:
         raise CannotReplace(sentence, field="replacement")
     DeviceReplacement.objects.create(failed=failed, successor=by, replaced_at=now)
     tags = {*tag_names(failed), *tag_names(by)}
-    details = DeviceAttributes.objects.filter(device=failed).first() or DeviceAttributes()
-    by = update(
-        device=by,
-        name=failed.name,
-        tags=tags,
-        site=failed.site or by.site,
-        notes=details.notes or None,
-        attributes=details.values,
-        now=now,
-    )
+    by = update(device=by, name=failed.name, tags=tags, site=failed.site or by.site, now=now)
+    copied = copy_details(source=failed, target=by)
+    if copied:
+        record([DeviceUpdated(tenant_id=by.tenant_id, device_id=by.pk, at=now, changes=copied)])
     for callback in device_replaced:
         callback(failed, by, now)
     retire(device=failed, reason=f"replaced by {by.pk}", now=now)

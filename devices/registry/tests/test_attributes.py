@@ -46,6 +46,7 @@ class TestValues:
             ("text", " second floor ", "second floor"),
             ("number", "12,5", 12.5),
             ("number", 3, 3.0),
+            ("number", "12345678.125", 12345678.125),
             ("boolean", "Yes", True),
             ("boolean", False, False),
             ("date", "2026-12-31", "2026-12-31"),
@@ -69,6 +70,9 @@ class TestValues:
             ("number", "many"),
             ("number", "nan"),
             ("number", True),
+            ("number", "1,234"),
+            ("text", "a;b"),
+            ("text", {"a": 1}),
             ("boolean", "perhaps"),
             ("date", "31.12.2026"),
             ("choice", "C"),
@@ -120,6 +124,22 @@ class TestValues:
 
         row = DeviceAttributes.objects.get(device=successor)
         assert (row.notes, row.values) == ("Ring twice", {"floor": "2"})
+
+    def test_the_form_shows_all_digits_of_a_number(self) -> None:
+        assert attributes.text_of(12345678.0) == "12345678"
+        assert attributes.text_of(49.123456) == "49.123456"
+
+    def test_a_replacement_takes_over_a_value_that_is_no_longer_a_choice(
+        self, acting: Tenant
+    ) -> None:
+        define("floor", "choice", choices=["1", "2"])
+        failed, successor = DeviceFactory.create_batch(2, tenant=acting)
+        set_values(failed, floor="2")
+        define("floor", "choice", choices=["1"])
+
+        replacement.replace(failed=failed, by=successor, now=NOW)
+
+        assert values_of(successor) == {"floor": "2"}
 
 
 class TestDefinitions:

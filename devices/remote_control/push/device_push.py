@@ -219,10 +219,12 @@ class DevicePush:
 
 
 def _refused(device_ids: Sequence[str]) -> set[str]:
-    """Return the ids of devices that are in quarantine or retired, or do not exist."""
+    """Return the ids of devices in quarantine or a suspended tenant, and of those that are gone."""
     close_old_connections()
     with every_tenant_scope():
-        devices = Device.every_tenant.not_retired().filter(quarantined_at=None)
+        devices = Device.every_tenant.not_retired().filter(
+            quarantined_at=None, tenant__suspended_at=None
+        )
         allowed = devices.filter(pk__in=device_ids).values_list("pk", flat=True)
         return set(device_ids) - {str(pk) for pk in allowed}
 

@@ -14,6 +14,8 @@ class FastUpdatePoll(FastKind):
         SELECT asked.place, device.id, device.tenant_id
         FROM unnest($1::text[]) WITH ORDINALITY AS asked (digest, place)
         JOIN devices_devicetoken token ON token.digest = asked.digest
+        JOIN tenants_tenant tenant
+            ON tenant.id = token.tenant_id AND tenant.suspended_at IS NULL
         JOIN devices_device device
             ON device.id = token.device_id AND device.tenant_id = token.tenant_id
         LEFT JOIN devices_nextsteps steps ON steps.device_id = device.id
