@@ -36,6 +36,7 @@ NAMES = (
     "imports",
     "million",
     "search",
+    "portal",
 )
 # They take minutes each. Without them, the others take twenty together.
 LONG = ("renewal", "simulation", "security", "growth")

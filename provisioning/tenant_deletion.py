@@ -151,7 +151,7 @@ def _ids(rows: QuerySet[Any]) -> list[Any]:
 
 def _delete_events(tenant: Tenant) -> int:
     with transaction.atomic():
-        ids = list(Event.every_tenant.filter(tenant=tenant).values_list("pk", flat=True)[:BATCH])
+        ids = _ids(_rows(Event, "tenant", tenant))
         Unsealed.objects.filter(event_id__in=ids).delete()
         _allow_deletion()
         with connection.cursor() as cursor:
@@ -175,7 +175,7 @@ def _finish(tenant: Tenant, owned: dict[type[Model], str], now: datetime) -> Non
                 _rows(model, owned[model], tenant)._raw_delete("default")
         cursor.execute("DELETE FROM events_seal WHERE chain = %s", [tenant.pk])
     people = list(User.objects.filter(memberships__tenant=tenant, is_superuser=False))
-    Membership.every_tenant.filter(tenant=tenant)._raw_delete("default")
+    _rows(Membership, "tenant", tenant)._raw_delete("default")
     Tenant.objects.filter(pk=tenant.pk)._raw_delete("default")
     for user in people:
         if not Membership.every_tenant.filter(user=user).exists():

@@ -40,6 +40,9 @@ GLOBAL_MODELS = {
     "PlatformConfiguration",
     "PlatformConfigurationVersion",
     "PlatformPreference",
+    # What stays after a tenant was deleted.
+    "DeletedTenant",
+    "ForgottenRevocation",
     # Contain only digests and ids of events.
     "Seal",
     "Unsealed",

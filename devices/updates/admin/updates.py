@@ -144,7 +144,9 @@ class RolloutAdmin(PageAdmin, ReadOnlyAdmin):
     search_fields = ("name",)
     ordering = ("-created_at", "-id")
     change_form_outer_before_template = "portal/rollout.html"
-    fieldsets: Any = ()  # the template shows everything
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ((None, {"fields": ()}),)  # the template shows everything
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("waves")
