@@ -110,6 +110,22 @@ def workbook(
         sentence = f"A workbook has at most {MAX_WORKBOOK_ROWS:,} rows. Export as CSV instead."
         raise TooManyRows(sentence)
     file = tempfile.TemporaryFile()  # noqa: SIM115 # the response closes it
+    try:
+        _write_book(file, header, rows, cells, key)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _write_book(
+    file: IO[bytes],
+    header: Sequence[str],
+    rows: QuerySet[M],
+    cells: Callable[[M], Sequence[str]],
+    key: str,
+) -> None:
     with tempfile.TemporaryDirectory() as folder:  # in which xlsxwriter keeps the rows
         book = xlsxwriter.Workbook(file, {"constant_memory": True, "tmpdir": folder})
         sheet = book.add_worksheet()
@@ -123,8 +139,6 @@ def workbook(
             if written >= MAX_WORKBOOK_ROWS:
                 break
         book.close()
-    file.seek(0)
-    return file
 
 
 def _write(sheet: Any, number: int, values: Sequence[str]) -> None:

@@ -319,7 +319,9 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
 def content_of(response: Any) -> str:
     """Return the text of a page or of an export."""
     if response.streaming:
-        return b"".join(response.streaming_content).decode(errors="replace")
+        content = b"".join(response.streaming_content)
+        response.close()
+        return content.decode(errors="replace")
     return str(response.content.decode())
 
 

@@ -137,7 +137,9 @@ class TestColumns:
         client = portal()
         client.post(f"{LIST}columns/", {"column": ["tag_names", "identifiers_text"]})
 
-        assert client.get(f"{LIST}{page}").status_code == 200
+        response = client.get(f"{LIST}{page}")
+        assert response.status_code == 200
+        response.close()
 
 
 class TestWorkbook:
@@ -150,6 +152,7 @@ class TestWorkbook:
         response = portal().get(f"{LIST}export.xlsx?model={quote('A')}")
 
         content = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+        response.close()
         rows = CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
         assert [row[1] for row in rows] == ["name", "=1+1"]
         exported = portal().get(f"{LIST}export/?model=A")
