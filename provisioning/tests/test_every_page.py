@@ -320,7 +320,8 @@ def content_of(response: Any) -> str:
     """Return the text of a page or of an export."""
     if response.streaming:
         content = b"".join(response.streaming_content)
-        response.close()
+        if (file := getattr(response, "file_to_stream", None)) is not None:
+            file.close()
         return content.decode(errors="replace")
     return str(response.content.decode())
 
