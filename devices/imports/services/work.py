@@ -18,6 +18,7 @@ from devices.imports.reading import Format, Row
 from devices.imports.services import imports, rows
 from devices.imports.services.repeats import Repeats
 from devices.imports.values import from_cells, row_data
+from devices.registry.services.attributes import definitions_kept
 from tenants.context import SYSTEM, Caller, caller_scope, tenant_scope
 from tenants.fairness import random_tenant_first
 
@@ -80,7 +81,10 @@ def _check(device_import: DeviceImport, now: Callable[[], datetime], time_is_up:
                     row.state, row.position, row.worked_at = State.CHECKED, 0, now()
                     row.save(update_fields=["state", "position", "worked_at"])
                     return
-                checked = [_checked(row, number, cells, fields, repeats) for number, cells in batch]
+                with definitions_kept():
+                    checked = [
+                        _checked(row, number, cells, fields, repeats) for number, cells in batch
+                    ]
                 ImportRow.objects.bulk_create(checked)
                 row.position, row.worked_at = batch[-1][0], now()
                 row.rows_checked += len(batch)
@@ -137,8 +141,9 @@ def _import_batch(device_import: DeviceImport, now: datetime) -> bool:
         if not batch:
             imports.finish(locked, State.FINISHED, now)
             return False
-        for row in batch:
-            _import_row(row, creates_sites=locked.creates_sites, now=now)
+        with definitions_kept():
+            for row in batch:
+                _import_row(row, creates_sites=locked.creates_sites, now=now)
         _store(batch)
         locked.position, locked.worked_at = batch[-1].number, now
         locked.rows_imported += len(batch)

@@ -59,13 +59,13 @@ def site_panel(request: HttpRequest, site: Site) -> SafeString | str:
 def _panel(request: HttpRequest, about: Q, initial: dict[str, str]) -> SafeString | str:
     if not request.user.has_perm(VIEW):
         return ""
-    now = clock.now()
+    now, zones = clock.now(), open_windows.local_zones()
     rows: MaintenanceWindowQuerySet = MaintenanceWindow.objects.filter(about).not_over(now)
     add_url = reverse("admin:maintenance_maintenancewindow_add")
     windows = [
         {
             "window": window,
-            "state": state_text(window, now),
+            "state": state_text(window, now, zones),
             "time": time_text(window),
             "url": reverse("admin:maintenance_maintenancewindow_change", args=[window.pk]),
         }

@@ -1,5 +1,6 @@
 """Texts about maintenance windows on portal pages."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from core.times import local_text
@@ -17,9 +18,12 @@ def time_text(window: MaintenanceWindow) -> str:
     return f"{times}, {window.time_zone or 'local time'}"
 
 
-def state_text(window: MaintenanceWindow, now: datetime) -> str:
-    """Return whether a window is open, and when this changes. Runs in the window's tenant."""
-    zones = open_windows.local_zones() if window.is_local else ()
+def state_text(window: MaintenanceWindow, now: datetime, zones: Iterable[str]) -> str:
+    """Return whether a window is open, and when this changes.
+
+    Args:
+        zones: the time zones that sites of the tenant have.
+    """
     states = open_windows.states_of(window, zones, now=now).values()
     opened = [state for state in states if state.is_on]
     moments = [state.until for state in opened or states if state.until is not None]

@@ -3,6 +3,8 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -15,6 +17,7 @@ from devices.maintenance.admin.forms import WindowForm
 from devices.maintenance.admin.texts import state_text, time_text
 from devices.maintenance.models import MaintenanceWindow
 from devices.maintenance.services import windows
+from devices.registry.models import Site
 from tenants.admin.base import CascadeDeleteMixin, PortalAdmin
 from tenants.context import tenant_scope
 
@@ -61,10 +64,15 @@ class MaintenanceWindowAdmin(CascadeDeleteMixin, PortalAdmin):
         "time_zone": "recurrence == 'weekly'",
     }
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        sites = Site.every_tenant.filter(tenant=OuterRef("tenant")).exclude(time_zone="")
+        zones = sites.order_by().values("time_zone").distinct()
+        return super().get_queryset(request).annotate(zones=ArraySubquery(zones))
+
     @admin.display(description="State")
     def state(self, window: MaintenanceWindow) -> str:
-        with tenant_scope(window.tenant_id):
-            return state_text(window, clock.now())
+        zones: list[str] = getattr(window, "zones", [])
+        return state_text(window, clock.now(), zones)
 
     @admin.display(description="Devices")
     def devices(self, window: MaintenanceWindow) -> str:

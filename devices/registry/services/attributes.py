@@ -2,7 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -30,13 +32,29 @@ FALSE = frozenset({"false", "no", "0"})
 DELETED_TOGETHER = 5_000  # values per statement
 TASK = "devices.registry.tasks.delete_attribute_values"
 
+_kept: ContextVar[dict[str, AttributeDefinition] | None] = ContextVar(
+    "attribute definitions", default=None
+)
 Kind = AttributeDefinition.Kind
 Value = str | float | bool
 
 
 def of_tenant() -> dict[str, AttributeDefinition]:
     """Return the attributes of the current tenant by key, in the order of their labels."""
+    kept = _kept.get()
+    if kept is not None:
+        return kept
     return {row.key: row for row in AttributeDefinition.objects.in_use()}
+
+
+@contextmanager
+def definitions_kept() -> Iterator[None]:
+    """Read the attributes of the current tenant once for many devices, in one transaction."""
+    token = _kept.set(of_tenant())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 def get(key: str) -> AttributeDefinition:
