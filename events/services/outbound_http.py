@@ -69,26 +69,27 @@ def request(
     headers: dict[str, str],
     *,
     most: int = MAX_RESPONSE,
-    seconds: float = TIMEOUT,
+    seconds: float | None = None,
 ) -> Answer:
     """Send a request once.
 
     Args:
         most: bytes of the response that are read.
-        seconds: from the first byte sent to the last byte read.
+        seconds: from the first byte sent to the last byte read, `TIMEOUT` unless given.
 
     Raises:
         Unreachable: the address is not allowed, or there was no response in time.
     """
+    limit = TIMEOUT if seconds is None else seconds
     try:
         parts = urlsplit(url)
         is_https = parts.scheme == "https"
         port = parts.port or (443 if is_https else 80)
         connection_class = _CheckedHTTPSConnection if is_https else _CheckedHTTPConnection
-        connection = connection_class(parts.hostname or "", port, timeout=seconds)
+        connection = connection_class(parts.hostname or "", port, timeout=limit)
         path = parts.path or "/"
         path += f"?{parts.query}" if parts.query else ""
-        with _deadline(connection, seconds):
+        with _deadline(connection, limit):
             connection.request(method, path, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             text = response.read(most).decode("utf-8", "replace")
