@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -55,7 +58,10 @@ class Command(BaseCommand):
                 # Other commands read this file, so that the certificates that they issue
                 # contain the address of this server.
                 (settings.VAR / "public_url").write_text(address, encoding="utf-8")
-                supervisor.log("up", f"The portal is at {address.rstrip('/')}/admin/")
+                text = f"The portal is at {address.rstrip('/')}/admin/"
+                # A daemon, because the server may never answer.
+                announce = partial(_log_when_it_answers, port, supervisor, text)
+                threading.Thread(target=announce, daemon=True).start()
                 supervisor.watch()
         except (EmbeddedError, TimeoutError) as error:
             raise CommandError(str(error)) from error
@@ -82,6 +88,15 @@ def _servers(supervisor: Supervisor) -> Iterator[None]:
             yield
         finally:
             supervisor.stop()
+
+
+def _log_when_it_answers(port: int, supervisor: Supervisor, text: str) -> None:
+    """Log a text as soon as the web server accepts connections."""
+    while not supervisor.stopping:
+        with suppress(OSError), socket.create_connection((settings.HOST, port), timeout=1):
+            supervisor.log("up", text)
+            return
+        time.sleep(0.2)
 
 
 def _programs(port: int, stream_port: int) -> list[Program]:
