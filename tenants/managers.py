@@ -23,3 +23,9 @@ class TenantManager(models.Manager[M]):
         if tenant_id is None:
             return queryset.none()
         return queryset.filter(tenant_id=tenant_id)
+
+
+def rows_of_outer_tenant(model: type[M]) -> models.QuerySet[M]:
+    """Return the rows that have the tenant of a row of the outer query; for subqueries."""
+    rows: models.QuerySet[M] = model._base_manager.all()
+    return rows.filter(tenant_id=models.OuterRef("tenant_id"))

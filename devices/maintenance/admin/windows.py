@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,6 +20,7 @@ from devices.maintenance.services import windows
 from devices.registry.models import Site
 from tenants.admin.base import CascadeDeleteMixin, PortalAdmin
 from tenants.context import tenant_scope
+from tenants.managers import rows_of_outer_tenant
 
 
 @admin.register(MaintenanceWindow)
@@ -65,7 +66,7 @@ class MaintenanceWindowAdmin(CascadeDeleteMixin, PortalAdmin):
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        sites = Site.every_tenant.filter(tenant=OuterRef("tenant")).exclude(time_zone="")
+        sites = rows_of_outer_tenant(Site).exclude(time_zone="")
         zones = sites.order_by().values("time_zone").distinct()
         return super().get_queryset(request).annotate(zones=ArraySubquery(zones))
 
