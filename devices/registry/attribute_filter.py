@@ -8,6 +8,7 @@ from django.db.models import Exists, FloatField, OuterRef, Q, TextField
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast
 
+from core.characters import is_blank
 from core.errors import DomainError
 from devices.registry.models import AttributeDefinition, DeviceAttributes
 from devices.registry.services import attributes
@@ -28,8 +29,8 @@ class AttributesField(forms.CharField):
         if value is None:
             return None
         parts = [part for part in str(value).split(SEPARATOR) if part.strip()]
-        if len(parts) > MAX_CONDITIONS:
-            raise forms.ValidationError(f"Enter at most {MAX_CONDITIONS} conditions.", "invalid")
+        if not 1 <= len(parts) <= MAX_CONDITIONS:  # no condition would mean all devices
+            raise forms.ValidationError(f"Enter 1 to {MAX_CONDITIONS} conditions.", "invalid")
         definitions = attributes.of_tenant()
         found = Q()
         for part in parts:
@@ -69,6 +70,8 @@ def _condition(part: str, definitions: dict[str, AttributeDefinition]) -> Q:
         raise forms.ValidationError(f"There is no attribute {key}.", "invalid")
     if operator != ":" and definitions[key].kind not in _COMPARED:
         raise forms.ValidationError(f"{key} can be compared with : only.", "invalid")
+    if operator != ":" and is_blank(text):
+        raise forms.ValidationError(f"Enter a value after {key}{operator}.", "invalid")
     try:
         return matches(definitions[key], operator, text)
     except DomainError as error:

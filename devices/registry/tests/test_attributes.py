@@ -225,7 +225,8 @@ class TestFilter:
         assert sorted(row["name"] for row in rows) == names
 
     @pytest.mark.parametrize(
-        "conditions", ["floor", "height:3", "floor>=3", "rent:many", "rent>=x"]
+        "conditions",
+        ["floor", "height:3", "floor>=3", "rent:many", "rent>=x", "rent>=", ";", " ; "],
     )
     def test_invalid_conditions_are_refused(
         self, member: Member, devices: None, conditions: str
