@@ -14,6 +14,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.refused: set[str] = set()  # addresses
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
+        if address in self.refused:
+            return "550 No such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.texts.append(envelope.content.decode("utf-8", "replace"))

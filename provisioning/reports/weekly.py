@@ -1,8 +1,10 @@
 """The weekly report of a tenant, which its members can have by mail."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from smtplib import SMTPRecipientsRefused
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -16,6 +18,7 @@ from devices.updates.models import Deployment
 from tenants.context import tenant_scope
 from tenants.models import Membership, Tenant
 
+logger = logging.getLogger(__name__)
 WEEK = timedelta(days=7)
 SENT_EVERY = timedelta(days=6)  # at the least, so that a second run of a Monday sends nothing
 MONTH = timedelta(days=30)
@@ -86,7 +89,8 @@ def due(now: datetime) -> QuerySet[Membership]:
 def send_due(*, now: datetime) -> int:
     """Send the reports that are due, tenant by tenant. Return the number of mails.
 
-    If the mail server does not answer, the others stay due. A killed run may send one again.
+    If the mail server does not answer, the others stay due. A killed run may send one again. An
+    address that the server refuses for good is tried again next week.
     """
     if not settings.EMAIL_HOST:
         return 0
@@ -96,14 +100,27 @@ def send_due(*, now: datetime) -> int:
         with tenant_scope(tenant.pk):
             if tenant.pk not in texts:
                 texts = {tenant.pk: text_of(tenant, report(now=now))}
-            EmailMessage(
-                subject=f"[provisioning] {tenant.name}: the week until {now:%Y-%m-%d}"[:200],
-                body=texts[tenant.pk],
-                to=[membership.user.email],
-            ).send()
-            Membership.objects.filter(pk=membership.pk).update(report_sent_at=now)
-        sent += 1
+            sent += _send(membership, texts[tenant.pk], now)
     return sent
+
+
+def _send(membership: Membership, text: str, now: datetime) -> bool:
+    """Mail a report. Return whether the mail server accepted it."""
+    accepted, is_final = True, True
+    try:
+        EmailMessage(
+            subject=f"[provisioning] {membership.tenant.name}: the week until {now:%Y-%m-%d}"[:200],
+            body=text,
+            to=[membership.user.email],
+        ).send()
+    except SMTPRecipientsRefused as error:  # one address must not keep the others from their mail
+        accepted = False
+        # 4xx is for now only (RFC 5321 §4.2.1), as servers answer that know no senders yet.
+        is_final = all(code >= 500 for code, _ in error.recipients.values())
+        logger.warning("The mail server refused the weekly report of member %s.", membership.pk)
+    if is_final:
+        Membership.objects.filter(pk=membership.pk).update(report_sent_at=now)
+    return accepted
 
 
 def _lines(tenant: Tenant, figures: Report) -> Iterator[str]:

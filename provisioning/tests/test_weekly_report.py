@@ -80,6 +80,18 @@ def test_members_who_want_it_get_one_mail_a_week(tenant: Tenant, subscriber: Mem
     assert [subscriber.user.email in text for text in mailbox.texts] == [True, True]
 
 
+def test_a_refused_address_does_not_keep_the_others_from_their_mail(
+    tenant: Tenant, subscriber: Membership
+) -> None:
+    last = MembershipFactory.create(tenant=tenant, wants_weekly_report=True)
+    with mail_server() as mailbox:
+        mailbox.refused.add(subscriber.user.email)
+        assert sent(NOW) == 1
+        assert sent(NOW + timedelta(hours=1)) == 0
+
+    assert [last.user.email in text for text in mailbox.texts] == [True]
+
+
 def test_members_of_suspended_tenants_get_none(tenant: Tenant, subscriber: Membership) -> None:
     Tenant.objects.filter(pk=tenant.pk).update(suspended_at=NOW)
     with mail_server():
