@@ -119,3 +119,8 @@ class OutcomeUnknown(Conflict):
 class DeletionNotConfirmed(Invalid):
     code = "deletion_not_confirmed"
     sentence = "Type the slug of the tenant to confirm its deletion."
+
+
+class DeletionHasBegun(Conflict):
+    code = "deletion_has_begun"
+    sentence = "The waiting time is over, and this tenant is being deleted."

@@ -34,10 +34,22 @@ TimeIsUp = Callable[[], bool]
 
 
 def delete_due(*, now: datetime, time_is_up: TimeIsUp = lambda: False) -> int:
-    """Continue with all tenants that are due. Return how many were deleted."""
+    """Continue with all tenants that are due. Return how many were deleted.
+
+    Raises:
+        ExceptionGroup: some could not be deleted. The others were.
+    """
     with every_tenant_scope():
         due = list(Tenant.objects.filter(deletion_due_at__lte=now).order_by("deletion_due_at"))
-    return sum(_delete(tenant, now, time_is_up) for tenant in due)
+    deleted, failures = 0, list[Exception]()
+    for tenant in due:
+        try:
+            deleted += _delete(tenant, now, time_is_up)
+        except Exception as error:  # one tenant must not keep the others
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("Some tenants could not be deleted.", failures)
+    return deleted
 
 
 def owned_models() -> dict[type[Model], str]:
@@ -117,26 +129,34 @@ def _rows(model: type[Model], path: str, tenant: Tenant) -> QuerySet[Any]:
 
 
 def _delete_batch(model: type[Model], path: str, tenant: Tenant) -> int:
-    """Delete some rows of a model with their files. Return their number."""
-    with every_tenant_scope(), transaction.atomic():
+    """Delete some rows of a model with their files. Return their number.
+
+    The files go first: after an interruption, the rows still say which files there are.
+    """
+    with every_tenant_scope():
         rows = _rows(model, path, tenant)
-        fields: dict[str, str] = getattr(model, "stored_files", {})
-        found = list(rows.order_by("pk")[:BATCH]) if fields else None
-        ids = [row.pk for row in found] if found is not None else _ids(rows)
+        ids = _delete_files(model, rows) if hasattr(model, "stored_files") else _ids(rows)
         if not ids:
             return 0
-        for field in _foreign_keys(model):
-            if field.related_model is model:
-                model._base_manager.filter(**{f"{field.name}__in": ids}).update(
-                    **{field.name: None}
-                )
-        _allow_deletion()
-        model._base_manager.filter(pk__in=ids)._raw_delete("default")
-    for row in found or ():
-        for name, alias in fields.items():
+        with transaction.atomic():
+            for field in _foreign_keys(model):
+                if field.related_model is model:
+                    model._base_manager.filter(**{f"{field.name}__in": ids}).update(
+                        **{field.name: None}
+                    )
+            _allow_deletion()
+            model._base_manager.filter(pk__in=ids)._raw_delete("default")
+    return len(ids)
+
+
+def _delete_files(model: Any, rows: QuerySet[Any]) -> list[Any]:
+    """Delete the files of some rows. Return the keys of these rows."""
+    found = list(rows.order_by("pk")[:BATCH])
+    for row in found:
+        for name, alias in model.stored_files.items():
             if stored := getattr(row, name):
                 storages[alias].delete(stored)
-    return len(ids)
+    return [row.pk for row in found]
 
 
 def _allow_deletion() -> None:

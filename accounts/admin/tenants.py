@@ -14,11 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action
-from unfold.widgets import (
-    UnfoldAdminFileFieldWidget,
-    UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
-)
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
 from accounts.events import TenantExported
 from accounts.middleware import tenant_address
@@ -30,7 +26,7 @@ from core.times import local_text
 from events.services.outbox import record
 from tenants.admin.base import PortalAdmin, secret_page, signed_in_user
 from tenants.admin.columns import time_column
-from tenants.admin.forms import ServiceForm, text_field
+from tenants.admin.forms import ServiceForm, switch_field, text_field
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
@@ -55,17 +51,12 @@ class TenantForm(ServiceForm):
         help_text="The user becomes a member with the role owner. A new user gets a password,"
         " which is shown once.",
     )
-    requires_second_factor = forms.BooleanField(
-        label="Second factor required",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
+    requires_second_factor = switch_field(
+        "Second factor required",
         help_text="Members must set up a second factor before they can use the portal.",
     )
-    accepts_mqtt = forms.BooleanField(
-        label="MQTT",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
-        help_text="Devices may send messages over MQTT, if this installation has a broker.",
+    accepts_mqtt = switch_field(
+        "MQTT", help_text="Devices may send messages over MQTT, if this installation has a broker."
     )
 
     brand_name = text_field(
@@ -84,9 +75,7 @@ class TenantForm(ServiceForm):
         widget=UnfoldAdminFileFieldWidget(),
         help_text="A PNG, JPEG or WebP image of at most 2 MB. It is shown small.",
     )
-    removes_logo = forms.BooleanField(
-        label="Remove the logo", required=False, widget=UnfoldBooleanSwitchWidget()
-    )
+    removes_logo = switch_field("Remove the logo")
 
     class Meta:
         model = Tenant
@@ -263,7 +252,7 @@ class TenantAdmin(PortalAdmin):
                         tenant=tenant, reason=reason, by_operator=by_operator, now=clock.now()
                     )
                 else:
-                    tenant_deletion.cancel(tenant=tenant, by_operator=by_operator, now=clock.now())
+                    suspension.resume(tenant=tenant, by_operator=by_operator, now=clock.now())
         except DomainError as error:
             messages.error(request, str(error))
         return redirect("admin:tenants_tenant_change", tenant.pk)

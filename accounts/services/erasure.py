@@ -6,11 +6,12 @@ from django.apps import apps
 from django.db import connection, transaction
 from django.db.models import CharField, Model, TextField
 
-from accounts.errors import LastOwner
 from accounts.events import PersonErased
+from accounts.models import SignInIdentity
+from accounts.services.members import require_another_owner
 from events.services.outbox import record
 from tenants.context import every_tenant_scope
-from tenants.models import Membership, Role, User
+from tenants.models import Membership, User
 
 # The audit log cannot be changed: its hash chain would break. It ends with its retention.
 UNCHANGEABLE = frozenset({"events.event", "events.seal"})
@@ -21,7 +22,8 @@ def erase(*, user: User, now: datetime) -> dict[str, int]:
     """Erase a person: their account cannot be used, and nothing but the audit log names them.
 
     The account stays as an empty row, because changes that the person made refer to it. Its
-    sessions, second factor, tokens, memberships and saved views are deleted. Texts that equal
+    sessions, identities of single sign-on, second factor, tokens, memberships and saved views are
+    deleted. Texts that equal
     the e-mail address, such as the author of a comment, get a name without a meaning.
 
     Returns:
@@ -31,11 +33,8 @@ def erase(*, user: User, now: datetime) -> dict[str, int]:
         LastOwner: the person is the only owner of a tenant.
     """
     with every_tenant_scope():
-        owned = Membership.every_tenant.filter(user=user, role=Role.OWNER)
-        for membership in owned.select_related("tenant"):
-            others = Membership.every_tenant.filter(tenant=membership.tenant, role=Role.OWNER)
-            if not others.exclude(user=user).exists():
-                raise LastOwner(f"The person is the only owner of {membership.tenant.slug}.")
+        for membership in Membership.every_tenant.filter(user=user).select_related("tenant"):
+            require_another_owner(membership)
         email, erased = user.email, f"erased-{user.pk}@invalid"
         with connection.cursor() as cursor:  # of versions of configurations
             cursor.execute("SET LOCAL provisioning.erasure = 'on'")
@@ -46,6 +45,7 @@ def erase(*, user: User, now: datetime) -> dict[str, int]:
         }
         tenants = list(Membership.every_tenant.filter(user=user).values_list("tenant", flat=True))
         Membership.every_tenant.filter(user=user).delete()
+        SignInIdentity.every_tenant.filter(user=user).delete()
         user.sessions.all().delete()
         user.saved_views.all().delete()
         if hasattr(user, "second_factor"):

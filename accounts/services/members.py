@@ -68,7 +68,7 @@ def change_role(*, membership: Membership, role: Role, by: Role, now: datetime) 
     if Role.OWNER in (role, membership.role) and by is not Role.OWNER:
         raise RoleTooLow("Only an owner can add or remove the role owner.")
     if role is not Role.OWNER:
-        _require_another_owner(membership)
+        require_another_owner(membership)
     Membership.every_tenant.filter(pk=membership.pk).update(role=role)
     if role != membership.role:
         changes: Changes = {"role": (membership.role, role.value)}
@@ -88,9 +88,22 @@ def remove_member(*, membership: Membership, by: Role, now: datetime) -> None:
     """
     if membership.role == Role.OWNER and by is not Role.OWNER:
         raise RoleTooLow("Only an owner can remove an owner.")
-    _require_another_owner(membership)
+    require_another_owner(membership)
     record([MemberRemoved(**_event_fields(membership, now))])
     membership.delete()
+
+
+def require_another_owner(membership: Membership) -> None:
+    """Check that a tenant has an owner without this member. Lock its owners.
+
+    Raises:
+        LastOwner: it has no other one.
+    """
+    owners = Membership.every_tenant.select_for_update().filter(
+        tenant=membership.tenant_id, role=Role.OWNER
+    )
+    if {owner.pk for owner in owners} == {membership.pk}:
+        raise LastOwner(f"{membership.tenant.name} must have at least one owner.")
 
 
 def user_by_email(email: str) -> User:
@@ -107,11 +120,3 @@ def user_by_email(email: str) -> User:
 
 def _event_fields(membership: Membership, now: datetime) -> dict[str, Any]:
     return {"tenant_id": membership.tenant_id, "at": now, "email": membership.user.email}
-
-
-def _require_another_owner(membership: Membership) -> None:
-    owners = Membership.every_tenant.select_for_update().filter(
-        tenant=membership.tenant_id, role=Role.OWNER
-    )
-    if {owner.pk for owner in owners} == {membership.pk}:
-        raise LastOwner("A tenant must have at least one owner.")

@@ -1,6 +1,7 @@
-"""Ask for the deletion of a tenant, and take that back within the waiting time.
+"""Ask for the deletion of a tenant.
 
-A worker deletes it after that, see `provisioning.tenant_deletion`.
+Within the waiting time, `suspension.resume` keeps the tenant. After that, a worker deletes it, see
+`provisioning.tenant_deletion`.
 """
 
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from accounts.errors import DeletionNotConfirmed
-from accounts.events import TenantDeletionCancelled, TenantDeletionRequested
+from accounts.events import TenantDeletionRequested
 from accounts.services import suspension
 from core.times import utc_text
 from events.services.outbox import record
@@ -38,18 +39,3 @@ def request(*, tenant: Tenant, typed_slug: str, by_operator: bool, now: datetime
     record([TenantDeletionRequested(tenant_id=row.pk, at=now, due_at=due)])
     row.refresh_from_db()
     return row
-
-
-@transaction.atomic
-def cancel(*, tenant: Tenant, by_operator: bool, now: datetime) -> Tenant:
-    """Keep a tenant whose deletion was asked for, and resume it.
-
-    Raises:
-        SuspendedByOperator: see `suspension.resume`.
-    """
-    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
-    if row.deletion_due_at is not None:
-        row.deletion_due_at = None
-        row.save(update_fields=["deletion_due_at"])
-        record([TenantDeletionCancelled(tenant_id=row.pk, at=now)])
-    return suspension.resume(tenant=row, by_operator=by_operator, now=now)

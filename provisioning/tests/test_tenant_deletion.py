@@ -13,9 +13,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
-from accounts.errors import LastOwner
-from accounts.models import SignInProvider, UserSession
-from accounts.services import erasure, invitations, tenant_deletion, user_sessions
+from accounts.errors import DeletionHasBegun, LastOwner
+from accounts.models import SignInIdentity, SignInProvider, UserSession
+from accounts.services import erasure, invitations, suspension, tenant_deletion, user_sessions
 from accounts.services.tokens import issue_api_token
 from certificates.models import CertificateAuthority, ForgottenRevocation, RevocationList
 from certificates.queries import status_of
@@ -204,13 +204,56 @@ def test_nothing_is_deleted_before_the_waiting_time_is_over_or_after_it_was_take
     assert device.status != "retired"
 
     with tenant_scope(tenant.pk):
-        tenant_deletion.cancel(tenant=tenant, by_operator=False, now=moment)
+        suspension.resume(tenant=tenant, by_operator=False, now=moment)
     delete_due(now=moment + timedelta(days=20))
 
     device.refresh_from_db()
     assert device.status != "retired"
     tenant.refresh_from_db()
     assert (tenant.suspended_at, tenant.deletion_due_at) == (None, None)
+
+
+def test_the_command_that_resumes_a_tenant_keeps_it(device: Device, moment: datetime) -> None:
+    request_deletion(device.tenant, moment)
+
+    call_command("suspend_tenant", device.tenant.slug, "--resume")
+    delete_due(now=moment + timedelta(days=20))
+
+    device.tenant.refresh_from_db()
+    assert device.tenant.deletion_due_at is None
+
+
+def test_a_tenant_whose_deletion_has_begun_is_not_resumed(device: Device, moment: datetime) -> None:
+    tenant, due = device.tenant, moment + timedelta(days=14)
+    request_deletion(tenant, moment)
+    delete_due(now=due)
+
+    with tenant_scope(tenant.pk), pytest.raises(DeletionHasBegun):
+        suspension.resume(tenant=tenant, by_operator=True, now=due)
+    tenant.refresh_from_db()
+    assert tenant.suspended_at is not None
+
+
+def test_a_file_that_cannot_be_deleted_stops_neither_the_next_run_nor_other_tenants(
+    device: Device, moment: datetime
+) -> None:
+    other = TenantFactory.create()
+    request_deletion(device.tenant, moment)
+    request_deletion(other, moment + timedelta(hours=1))
+    due = moment + timedelta(days=15)
+    delete_due(now=due)
+    build_lists(due)
+    [stored] = Path(storages["packages"].path("")).rglob(f"{device.pk}*.apk")
+    stored.unlink()
+    (stored / "not-empty").mkdir(parents=True)
+
+    with pytest.raises(ExceptionGroup):
+        delete_due(now=due)
+    assert not Tenant.objects.filter(pk=other.pk).exists()
+
+    (stored / "not-empty").rmdir()
+    assert delete_due(now=due) == 1
+    assert places_with({NAME, str(device.tenant_id)}) == {"tenants_deletedtenant"}
 
 
 def test_forgotten_revocations_go_when_no_list_needs_them(device: Device, moment: datetime) -> None:
@@ -282,10 +325,19 @@ class TestErasure:
         MembershipFactory.create(tenant=device.tenant, role=Role.OWNER)
         with every_tenant_scope():
             user = User.objects.get(email=EMAIL)
+        SignInIdentity.every_tenant.create(
+            tenant=device.tenant,
+            user=user,
+            issuer="https://login.example.com",
+            subject="ada-4711",
+            created_at=datetime.now(UTC),
+        )
 
         call_command("erase_person", EMAIL.upper())
 
-        left = {place for place in places_with({EMAIL}) if not place.startswith("events_")}
+        left = {
+            place for place in places_with({EMAIL, "ada-4711"}) if not place.startswith("events_")
+        }
         assert left == set()
         user.refresh_from_db()
         assert (user.is_active, user.name, user.has_usable_password()) == (False, "", False)

@@ -18,7 +18,11 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("slug", help="Slug of the tenant.")
         parser.add_argument("--reason", default="", help="Shown to the members.")
-        parser.add_argument("--resume", action="store_true", help="Resume the tenant instead.")
+        parser.add_argument(
+            "--resume",
+            action="store_true",
+            help="Resume the tenant instead. If it was to be deleted, it is kept.",
+        )
 
     def run(
         self, slug: str, reason: str, resume: bool, **options: Any
