@@ -5,17 +5,13 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from unfold.widgets import (
-    UnfoldAdminPasswordWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldBooleanSwitchWidget,
-)
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
 from accounts.models import SignInProvider
 from accounts.services import single_sign_on
 from core import clock
 from tenants.admin.base import SingletonAdmin
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, switch_field, tenant_field, text_field
 from tenants.models import Role
 
 ROLES = [
@@ -55,9 +51,7 @@ class ProviderForm(ServiceForm):
         widget=UnfoldAdminSelectWidget(choices=ROLES),
         help_text="The role of a person who signs in for the first time.",
     )
-    is_enabled = forms.BooleanField(
-        label="Enabled", required=False, initial=True, widget=UnfoldBooleanSwitchWidget()
-    )
+    is_enabled = switch_field("Enabled", initial=True)
 
     class Meta:
         model = SignInProvider

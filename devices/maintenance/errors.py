@@ -14,4 +14,4 @@ class NoSuchWindow(Missing):
 
 class WindowIsNotOpen(Conflict):
     code = "maintenance_window_not_open"
-    sentence = "Only an open window that is held once can be ended. Change or delete this one."
+    sentence = "Only an open window that does not repeat can be ended. Change or delete this one."

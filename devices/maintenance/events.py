@@ -19,7 +19,7 @@ class MaintenanceWindowEvent(DomainEvent):
 
 
 class MaintenanceWindowCreated(MaintenanceWindowEvent):
-    """A maintenance window was created. The times are null if it is held every week."""
+    """A maintenance window was created. The times are null if it repeats every week."""
 
     name = "maintenance_window.created"
 

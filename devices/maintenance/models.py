@@ -17,9 +17,9 @@ class MaintenanceWindowQuerySet(models.QuerySet["MaintenanceWindow"]):
     """Filters of maintenance windows."""
 
     def may_be_open(self, now: datetime) -> Self:
-        """Filter the windows that are held every week, and those that are held now."""
-        is_held_now = Q(starts_at__lte=now, ends_at__gt=now)
-        return self.filter(Q(recurrence=MaintenanceWindow.Recurrence.WEEKLY) | is_held_now)
+        """Filter the weekly windows, and the others that are open."""
+        is_open = Q(starts_at__lte=now, ends_at__gt=now)
+        return self.filter(Q(recurrence=MaintenanceWindow.Recurrence.WEEKLY) | is_open)
 
     def not_over(self, now: datetime) -> Self:
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now))
@@ -28,7 +28,7 @@ class MaintenanceWindowQuerySet(models.QuerySet["MaintenanceWindow"]):
 class MaintenanceWindow(TenantOwned):
     """A time in which alerts and commands of some devices are held back.
 
-    A window is held once, from `starts_at` to `ends_at`, or every week. Then `times` are entries
+    A window lasts from `starts_at` to `ends_at`, or repeats every week. Then `times` are entries
     of `core.weekly_times`, in `time_zone`. Without a time zone, they are in the time zone of each
     device's site, see `services.open_windows`.
     """
@@ -96,5 +96,5 @@ class MaintenanceWindow(TenantOwned):
 
     @property
     def is_local(self) -> bool:
-        """Whether it is held in the time zone of each device's site."""
+        """Whether its times are in the time zone of each device's site."""
         return self.recurrence == self.Recurrence.WEEKLY and not self.time_zone

@@ -4,17 +4,13 @@ import re
 from typing import Any
 
 from django import forms
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldBooleanSwitchWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from core import clock
 from events.models import Channel
 from events.services import channels
 from events.severity import Severity
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, switch_field, tenant_field, text_field
 
 ANY = [("", "All events, including events without a severity"), *Severity.choices]
 
@@ -55,9 +51,7 @@ class ChannelForm(ServiceForm):
         widget=UnfoldAdminSelectWidget(choices=ANY),
     )
     tag = text_field("Tag", help_text="If set, only events of devices with this tag are sent.")
-    is_enabled = forms.BooleanField(
-        label="Enabled", required=False, initial=True, widget=UnfoldBooleanSwitchWidget()
-    )
+    is_enabled = switch_field("Enabled", initial=True)
 
     class Meta:
         model = Channel

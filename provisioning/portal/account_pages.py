@@ -19,7 +19,6 @@ from unfold.widgets import (
     UnfoldAdminEmailInputWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
 )
 
 from accounts.middleware import ONLY_TENANT, SESSION_ID
@@ -29,7 +28,7 @@ from core.limits import Limit
 from core.tasks import enqueue
 from core.time_zones import time_zones
 from tenants.admin.base import signed_in_user
-from tenants.admin.forms import text_field
+from tenants.admin.forms import switch_field, text_field
 from tenants.context import caller_network, current_tenant_id
 from tenants.models import User
 from tenants.roles import membership_in_current_tenant
@@ -129,10 +128,8 @@ class OwnSettingsForm(forms.Form):
         help_text="For example Europe/Berlin. If empty, the time zone of your browser.",
     )
 
-    wants_report = forms.BooleanField(
-        label="Weekly report by mail",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
+    wants_report = switch_field(
+        "Weekly report by mail",
         help_text="On Mondays: devices, alerts, certificates and rollouts of this tenant.",
     )
 

@@ -6,7 +6,12 @@ from uuid import UUID
 
 from django import forms
 from django.core.validators import RegexValidator
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from core.characters import FORBIDDEN, is_blank
 from core.errors import DomainError
@@ -33,6 +38,36 @@ def text_field(label: str, *, required: bool = False, length: int = 64, **kwargs
         widget=UnfoldAdminTextInputWidget(),
         validators=[RegexValidator(f"[{FORBIDDEN}]", FORBIDDEN_MESSAGE, inverse_match=True)],
         **kwargs,
+    )
+
+
+def switch_field(label: str, *, initial: bool = False, help_text: str = "") -> forms.BooleanField:
+    return forms.BooleanField(
+        label=label,
+        required=False,
+        initial=initial,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text=help_text,
+    )
+
+
+def clock_field(label: str, help_text: str = "") -> forms.TimeField:
+    """Return an optional field for a time of day, to the minute."""
+    return forms.TimeField(
+        label=label,
+        required=False,
+        input_formats=["%H:%M"],
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
+        help_text=help_text,
+    )
+
+
+def notes_field() -> forms.CharField:
+    return forms.CharField(
+        label="Notes",
+        required=False,
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
 
 

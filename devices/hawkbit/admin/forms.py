@@ -1,25 +1,22 @@
 """Portal forms of the hawkBit API."""
 
 from django import forms
-from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
 from core import clock
 from devices.hawkbit.models import DEFAULT_POLLING_SECONDS, GatewayToken, HawkbitSettings
 from devices.hawkbit.services import gateway_tokens, settings
 from devices.hawkbit.services.settings import POLLING_SECONDS
 from devices.updates.admin.fields import integer_field
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, switch_field, tenant_field, text_field
 
 
 class HawkbitSettingsForm(ServiceForm):
     """Switch the API on or off, and set the interval of polls."""
 
     tenant = tenant_field()
-    is_enabled = forms.BooleanField(
-        label="Enabled",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
-        help_text="Devices of this tenant may use the hawkBit API.",
+    is_enabled = switch_field(
+        "Enabled", help_text="Devices of this tenant may use the hawkBit API."
     )
     polling_seconds = integer_field(
         "Polling interval (seconds)",
@@ -46,10 +43,8 @@ class GatewayTokenForm(ServiceForm):
 
     tenant = tenant_field()
     name = text_field("Name", required=True, length=120)
-    registers_devices = forms.BooleanField(
-        label="Register unknown devices",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
+    registers_devices = switch_field(
+        "Register unknown devices",
         help_text="A device that polls for the first time is registered. Its controller id becomes"
         " its serial number.",
     )

@@ -7,9 +7,6 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
 )
 
 from core import clock
@@ -17,7 +14,7 @@ from core.weekly_times import DAYS
 from devices.maintenance.models import MaintenanceWindow
 from devices.maintenance.services import windows
 from devices.registry.admin.subject_form import SubjectForm
-from tenants.admin.forms import tenant_field, text_field
+from tenants.admin.forms import clock_field, notes_field, switch_field, tenant_field, text_field
 
 WEEKLY = ("days", "from", "until")
 COPIED = ("name", "notes", "scope", "recurrence", "starts_at", "ends_at", "time_zone")
@@ -35,26 +32,6 @@ def _moment(label: str) -> forms.SplitDateTimeField:
     )
 
 
-def _clock(label: str, help_text: str = "") -> forms.TimeField:
-    return forms.TimeField(
-        label=label,
-        required=False,
-        input_formats=["%H:%M"],
-        widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
-        help_text=help_text,
-    )
-
-
-def _switch(label: str, help_text: str) -> forms.BooleanField:
-    return forms.BooleanField(
-        label=label,
-        required=False,
-        initial=True,
-        widget=UnfoldBooleanSwitchWidget(),
-        help_text=help_text,
-    )
-
-
 class WindowForm(SubjectForm):
     """Create or change a maintenance window. It shows the first weekly time, and keeps others."""
 
@@ -66,7 +43,7 @@ class WindowForm(SubjectForm):
     )
     tag_name = text_field("Tag")
     device_id = text_field("Device", length=120, help_text="Id or name of the device.")
-    recurrence = _choice("Held", MaintenanceWindow.Recurrence.choices)
+    recurrence = _choice("Recurrence", MaintenanceWindow.Recurrence.choices)
     starts_at = _moment("Start")
     ends_at = _moment("End")
     week_days = forms.MultipleChoiceField(
@@ -75,28 +52,25 @@ class WindowForm(SubjectForm):
         choices=[(day, day.capitalize()) for day in DAYS],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
-    week_from = _clock("From")
-    week_until = _clock("Until", "Not after the start: until the next day.")
+    week_from = clock_field("From")
+    week_until = clock_field("Until", "Not after the start: until the next day.")
     time_zone = text_field(
         "Time zone",
         help_text="For example Europe/Berlin. If empty, the local time of each device's site.",
     )
-    holds_alerts = _switch(
+    holds_alerts = switch_field(
         "Hold alerts",
-        "No alert opens or gets a higher severity. An alert opens after the window if its cause"
+        initial=True,
+        help_text="No alert opens or gets a higher severity. An alert opens after the window if its cause"
         " is still there.",
     )
-    holds_commands = _switch(
+    holds_commands = switch_field(
         "Hold commands",
-        "Devices get waiting commands after the window, unless they expire before. Remote control"
+        initial=True,
+        help_text="Devices get waiting commands after the window, unless they expire before. Remote control"
         " is not possible.",
     )
-    notes = forms.CharField(
-        label="Notes",
-        required=False,
-        max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-    )
+    notes = notes_field()
 
     class Meta:
         model = MaintenanceWindow

@@ -9,7 +9,7 @@ from devices.maintenance.services import open_windows
 
 
 def time_text(window: MaintenanceWindow) -> str:
-    """Return when a window is held, such as `monday, tuesday 22:00 to 06:00, local time`."""
+    """Return the times of a window, such as `monday, tuesday 22:00 to 06:00, local time`."""
     if window.starts_at and window.ends_at:
         return f"{local_text(window.starts_at)} to {local_text(window.ends_at)}"
     times = "; ".join(

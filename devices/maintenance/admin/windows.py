@@ -27,7 +27,7 @@ from tenants.managers import rows_of_outer_tenant
 class MaintenanceWindowAdmin(CascadeDeleteMixin, PortalAdmin):
     """The admin class of maintenance windows."""
 
-    list_display = ("name", "state", "devices", "held", "holds")
+    list_display = ("name", "state", "devices", "time", "holds")
     list_filter = ("scope", "recurrence")
     list_select_related = ("tenant", "site", "tag", "device")
     search_fields = ("name__icontains",)
@@ -80,8 +80,8 @@ class MaintenanceWindowAdmin(CascadeDeleteMixin, PortalAdmin):
         subject = window.site or window.tag or window.device
         return f"{window.get_scope_display()}: {subject}" if subject else "All devices"
 
-    @admin.display(description="Held")
-    def held(self, window: MaintenanceWindow) -> str:
+    @admin.display(description="Time")
+    def time(self, window: MaintenanceWindow) -> str:
         return time_text(window)
 
     @admin.display(description="Holds")

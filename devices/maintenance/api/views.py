@@ -39,14 +39,14 @@ class MaintenanceWindowChanges(StrictSerializer):
         choices=MaintenanceWindow.Recurrence.choices, required=False
     )
     starts_at = serializers.DateTimeField(
-        required=False, allow_null=True, help_text="Of a window that is held once."
+        required=False, allow_null=True, help_text="Of a window that does not repeat."
     )
     ends_at = serializers.DateTimeField(required=False, allow_null=True)
     times = serializers.ListField(
         child=WeeklyTimeFields(),
         max_length=windows.MAX_TIMES,
         required=False,
-        help_text="Of a window that is held every week.",
+        help_text="Of a weekly window.",
     )
     time_zone = StrictCharField(
         max_length=64,

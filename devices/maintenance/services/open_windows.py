@@ -1,7 +1,7 @@
 """Find the maintenance windows that are open, and the devices that they concern.
 
-A window that is held in the local time of each device can be open for some devices only. The
-time zone of a device is that of its site, or of the nearest site above it that has one.
+A window in the local time of each device can be open for some devices only. The time zone of a
+device is that of its site, or of the nearest site above it that has one.
 """
 
 import json

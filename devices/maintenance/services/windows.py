@@ -24,7 +24,7 @@ from events.services.outbox import record
 from tenants.context import current_tenant_id
 
 MAX_WINDOWS = 200  # of a tenant, without those that are over
-MAX_TIMES = 20  # of a window that is held every week
+MAX_TIMES = 20  # of a weekly window
 MAX_DURATION = timedelta(days=366)
 SUBJECTS = ("site", "tag", "device")
 _times = Draft202012Validator(weekly_times.schema(MAX_TIMES))
@@ -85,10 +85,10 @@ def change(*, window: MaintenanceWindow, now: datetime, **fields: Any) -> Mainte
 
 
 def end(*, window: MaintenanceWindow, now: datetime) -> MaintenanceWindow:
-    """End an open window that is held once.
+    """End an open window that does not repeat.
 
     Raises:
-        WindowIsNotOpen: the window is not open, or is held every week.
+        WindowIsNotOpen: the window is not open, or repeats every week.
         NoSuchWindow: the window was deleted.
     """
     starts, ends = window.starts_at, window.ends_at
@@ -148,7 +148,7 @@ def _complete(window: MaintenanceWindow) -> None:
 def _check_span(window: MaintenanceWindow) -> None:
     for name in ("starts_at", "ends_at"):
         if getattr(window, name) is None:
-            raise InvalidWindow("A window that is held once needs a start and an end.", field=name)
+            raise InvalidWindow("A window needs a start and an end.", field=name)
     assert window.starts_at is not None
     assert window.ends_at is not None
     if window.ends_at <= window.starts_at:
@@ -159,7 +159,7 @@ def _check_span(window: MaintenanceWindow) -> None:
 
 def _check_times(window: MaintenanceWindow) -> None:
     if not window.times:
-        sentence = "A window that is held every week needs days, a start and an end."
+        sentence = "A weekly window needs days, a start and an end."
         raise InvalidWindow(sentence, field="times")
     if error := next(_times.iter_errors(window.times), None):
         raise InvalidWindow(error.message[:200], field="times")

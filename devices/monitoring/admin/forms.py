@@ -8,7 +8,6 @@ from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
 )
 
 from core import clock
@@ -17,7 +16,7 @@ from devices.monitoring.models import EVERY_DAY, MonitoringRule, RuleOverride
 from devices.monitoring.services import rules
 from devices.registry.admin.subject_form import SubjectForm
 from events.severity import Severity
-from tenants.admin.forms import tenant_field, text_field
+from tenants.admin.forms import switch_field, tenant_field, text_field
 
 MAX_MINUTES = 366 * 24 * 60
 WEEKDAYS = [
@@ -149,11 +148,8 @@ class RuleForm(SubjectForm):
     time_zone = text_field(
         "Time zone", required=True, initial="UTC", help_text="For example Europe/Berlin."
     )
-    is_enabled = forms.BooleanField(
-        label="Enabled",
-        required=False,
-        initial=False,
-        widget=UnfoldBooleanSwitchWidget(),
+    is_enabled = switch_field(
+        "Enabled",
         help_text="A new rule starts switched off. Look at its back-test below before you switch"
         " it on.",
     )

@@ -8,14 +8,13 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
 )
 
 from core import clock
 from devices.preferences.errors import UnreadableValue
 from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, switch_field, tenant_field, text_field
 
 
 def bound_field(label: str) -> Any:
@@ -60,12 +59,7 @@ class DefinitionFields(ServiceForm):
             "Depending on the kind: yes or no, a whole number, a text, one of the choices, or JSON."
         ),
     )
-    device_may_write = forms.BooleanField(
-        label="Writable by the device",
-        required=False,
-        initial=True,
-        widget=UnfoldBooleanSwitchWidget(),
-    )
+    device_may_write = switch_field("Writable by the device", initial=True)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -11,7 +11,6 @@ from django.core.validators import RegexValidator, URLValidator
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
-from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from core import clock
 from devices.registry.device_owner import (
@@ -22,7 +21,7 @@ from devices.registry.device_owner import (
 )
 from devices.registry.models import EnrollmentToken
 from tenants import tokens
-from tenants.admin.forms import text_field
+from tenants.admin.forms import switch_field, text_field
 
 MAX_TOKEN = 100  # characters
 
@@ -59,12 +58,7 @@ class DeviceOwnerForm(forms.Form):
     wifi_password = text_field(
         "Wi-Fi password", length=63, help_text="The code contains it. Empty: an open network."
     )
-    keeps_system_apps = forms.BooleanField(
-        label="Keep the apps of the manufacturer",
-        required=False,
-        initial=True,
-        widget=UnfoldBooleanSwitchWidget(),
-    )
+    keeps_system_apps = switch_field("Keep the apps of the manufacturer", initial=True)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -10,12 +10,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultipleWidget,
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminDecimalFieldWidget
 
 from core import clock
 from core.weekly_times import DAYS, from_entries, state_at
@@ -24,21 +19,11 @@ from devices.registry.models import Device, Site
 from devices.registry.services import sites
 from tenants.admin.base import CascadeDeleteMixin, SingleDeleteAdmin
 from tenants.admin.export import ExportMixin
-from tenants.admin.forms import ServiceForm, tenant_field, text_field
+from tenants.admin.forms import ServiceForm, clock_field, notes_field, tenant_field, text_field
 from tenants.context import tenant_scope
 
 HOURS = ("days", "from", "until")
 STATES = {"online": "Online", "offline": "Offline", "never_connected": "Never connected"}
-
-
-def _clock_field(label: str, help_text: str = "") -> forms.TimeField:
-    return forms.TimeField(
-        label=label,
-        required=False,
-        input_formats=["%H:%M"],
-        widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
-        help_text=help_text,
-    )
 
 
 def _degrees_field(label: str, limit: int, help_text: str = "") -> forms.FloatField:
@@ -74,14 +59,9 @@ class SiteForm(ServiceForm):
         choices=[(day, day.capitalize()) for day in DAYS],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
-    hours_from = _clock_field("From", "In the time zone of the site.")
-    hours_until = _clock_field("Until", "Not after the start: until the next day.")
-    notes = forms.CharField(
-        label="Notes",
-        required=False,
-        max_length=2000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-    )
+    hours_from = clock_field("From", "In the time zone of the site.")
+    hours_until = clock_field("Until", "Not after the start: until the next day.")
+    notes = notes_field()
 
     class Meta:
         model = Site
